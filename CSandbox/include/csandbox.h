@@ -1,0 +1,169 @@
+// The public face of CSandbox: the wire between supervisor, launcher and a session's init, and the few
+// system calls that Swift cannot make by itself. Everything else in this target is private.
+//
+// Both wires are Unix SOCK_SEQPACKET sockets: one packet is one frame, a `csandbox_header` followed by
+// `length` payload bytes, never more than CSANDBOX_FRAME_MAX in all. Integers are in host byte order: both
+// ends are always on the same machine. Structured payloads are lists of fields (see `csandbox_field`).
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CSANDBOX_WIRE_MAGIC 0x56525353u   // "SSRV"
+#define CSANDBOX_WIRE_VERSION 1
+#define CSANDBOX_FRAME_MAX 65536u         // bytes, header included
+#define CSANDBOX_CHUNK_MAX 61440u         // bytes of data in one OUTPUT/INPUT frame
+#define CSANDBOX_RING_DEFAULT 1048576u    // bytes of unacknowledged log that init keeps
+#define CSANDBOX_INPUT_WINDOW 262144u     // bytes of input that init holds for an agent that does not read
+#define CSANDBOX_RECORD_MAX 61440u        // payload bytes of one log record
+#define CSANDBOX_NONCE_SIZE 16u
+
+struct csandbox_header {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t type;      // enum csandbox_frame_type
+    uint32_t length;    // payload bytes after this header
+    uint32_t request;   // chosen by the asking side, returned in the answer; 0 where there is none
+    uint64_t offset;    // meaning by type, else 0
+};
+
+// A field: 16-bit tag, 16 bits zero, 32-bit length, then `length` bytes, not padded. Tags may repeat
+// (ARG, ENV, MOUNT). Unknown tags are skipped. Numbers are 8-byte little-endian (u64/i64).
+struct csandbox_field {
+    uint16_t tag;       // enum csandbox_tag
+    uint16_t zero;
+    uint32_t length;
+};
+
+enum __attribute__((enum_extensibility(open))) csandbox_frame_type {
+    // supervisor -> launcher (each answered by OK or FAILED with the same request number)
+    CSANDBOX_LAUNCHER_HELLO = 1,   // {} -> OK {BLOCKS, PID, START_TIME}: how many id blocks there are
+    CSANDBOX_LAUNCHER_PREPARE = 2, // {SESSION, BLOCK}: makes sessions/<SESSION>/{workspace,home}; fine if there
+    CSANDBOX_LAUNCHER_SPAWN = 3,   // {SESSION, BLOCK, NONCE, SOURCE?, ROOT?, MOUNT*, LINGER?} -> OK {PID, START_TIME}
+    CSANDBOX_LAUNCHER_KILL = 4,    // {PID, START_TIME}: SIGKILL to that init if it still is that process; waits for its end
+    CSANDBOX_LAUNCHER_DESTROY = 5, // {SESSION}: deletes the session's tree and control socket; fine if absent
+    CSANDBOX_LAUNCHER_MEASURE = 6, // {SESSION} -> OK {BYTES, FILES}
+    CSANDBOX_LAUNCHER_LIST = 7,    // {} -> OK {SESSION*}: every session tree on disk
+    // launcher -> supervisor
+    CSANDBOX_LAUNCHER_EXITED = 32, // unasked: {SESSION, PID, STATUS}: an init of this launcher ended (wait status)
+
+    // both wires
+    CSANDBOX_OK = 64,
+    CSANDBOX_FAILED = 65,          // {STAGE, ERRNO, DETAIL}
+
+    // supervisor -> init
+    CSANDBOX_INIT_HELLO = 128,     // {NONCE}; first frame. Init answers with INIT_STATE, then replays the log from its start
+    CSANDBOX_INIT_START = 129,     // {GENERATION, ARG+, ENV*, CWD?}: starts the agent; refused (FAILED) while one runs.
+                                   //   Same GENERATION as the last one: nothing happens, OK
+    CSANDBOX_INIT_INPUT = 130,     // offset = absolute input offset of the first byte; payload = bytes for the agent's stdin
+    CSANDBOX_INIT_INPUT_EOF = 131, // offset = absolute input offset at which stdin is closed
+    CSANDBOX_INIT_ACK = 132,       // offset = absolute log offset up to which everything is committed
+    CSANDBOX_INIT_SIGNAL = 133,    // {GENERATION, SIGNAL, SCOPE}
+    CSANDBOX_INIT_FILES_GET = 134, // {PATH}: answered OK with one descriptor (pipe): a tar stream of PATH, then EOF
+    CSANDBOX_INIT_FILES_PUT = 135, // {PATH}: answered OK with one descriptor (pipe) that takes a tar stream for PATH;
+                                   //   when the helper is done, FILES_DONE with the same request number
+    CSANDBOX_INIT_SHUTDOWN = 136,  // {}: kills everything and leaves
+
+    // init -> supervisor
+    CSANDBOX_INIT_STATE = 160,     // {NONCE, GENERATION, RUNNING, LOG_START, LOG_END, INPUT_ACCEPTED}
+    CSANDBOX_INIT_LOG = 161,       // offset = absolute log offset of the payload; payload = whole log records
+    CSANDBOX_INIT_INPUT_ACCEPTED = 162, // offset = absolute input offset up to which init has taken the bytes
+    CSANDBOX_INIT_FILES_DONE = 163,// {STATUS, ERRNO?, DETAIL?}: a FILES_GET/PUT helper ended; STATUS 0 = all done
+};
+
+enum __attribute__((enum_extensibility(open))) csandbox_tag {
+    CSANDBOX_TAG_SESSION = 1,      // 32 lower-case hex digits
+    CSANDBOX_TAG_BLOCK = 2,        // u64, index of the id block, 0 ..< BLOCKS
+    CSANDBOX_TAG_NONCE = 3,        // CSANDBOX_NONCE_SIZE bytes
+    CSANDBOX_TAG_SOURCE = 4,       // host path that becomes read-only /agent
+    CSANDBOX_TAG_ROOT = 5,         // host path of a root file-system directory, used read-only
+    CSANDBOX_TAG_MOUNT = 6,        // host path, NUL, path in the session: extra read-only mount
+    CSANDBOX_TAG_PID = 7,          // u64
+    CSANDBOX_TAG_START_TIME = 8,   // u64, field 22 of /proc/<pid>/stat (clock ticks since boot)
+    CSANDBOX_TAG_STATUS = 9,       // i64
+    CSANDBOX_TAG_STAGE = 10,       // text: name of the stage that failed
+    CSANDBOX_TAG_ERRNO = 11,       // u64
+    CSANDBOX_TAG_DETAIL = 12,      // text: which path, which call, what to do
+    CSANDBOX_TAG_BLOCKS = 13,      // u64
+    CSANDBOX_TAG_BYTES = 14,       // u64
+    CSANDBOX_TAG_FILES = 15,       // u64
+    CSANDBOX_TAG_GENERATION = 16,  // u64, numbers the agent processes of a session from 1
+    CSANDBOX_TAG_ARG = 17,         // one argument, no NUL
+    CSANDBOX_TAG_ENV = 18,         // NAME=value, no NUL
+    CSANDBOX_TAG_CWD = 19,         // path in the session
+    CSANDBOX_TAG_RUNNING = 20,     // u64, 1 while the agent process of GENERATION lives
+    CSANDBOX_TAG_LOG_START = 21,   // u64, first log offset that init still holds
+    CSANDBOX_TAG_LOG_END = 22,     // u64
+    CSANDBOX_TAG_INPUT_ACCEPTED = 23, // u64
+    CSANDBOX_TAG_SIGNAL = 24,      // u64
+    CSANDBOX_TAG_SCOPE = 25,       // u64, enum csandbox_signal_scope
+    CSANDBOX_TAG_PATH = 26,        // path in the session
+    CSANDBOX_TAG_LINGER = 27,      // u64 seconds without a supervisor after which init leaves; 0 = never
+    CSANDBOX_TAG_FRAGMENT = 28,    // u64, 1 in an OK to LIST when another OK with the same request follows
+};
+
+enum __attribute__((enum_extensibility(open))) csandbox_signal_scope {
+    CSANDBOX_SCOPE_AGENT = 0,      // the agent process
+    CSANDBOX_SCOPE_GROUP = 1,      // its process group
+    CSANDBOX_SCOPE_ALL = 2,        // every process of the session but init and file helpers
+};
+
+// The log of a session: everything that the supervisor must see exactly once, in order. Records are never
+// split across frames. Offsets count record headers too and go on over agents and reconnections.
+struct csandbox_record {
+    uint32_t length;    // payload bytes
+    uint16_t type;      // enum csandbox_record_type
+    uint16_t zero;
+    uint64_t generation;
+};
+
+enum __attribute__((enum_extensibility(open))) csandbox_record_type {
+    CSANDBOX_RECORD_STARTED = 1,   // {PID} of the agent in the session's pid namespace; exec has succeeded
+    CSANDBOX_RECORD_START_FAILED = 2, // {STAGE, ERRNO, DETAIL}
+    CSANDBOX_RECORD_STDOUT = 3,    // bytes as the agent wrote them
+    CSANDBOX_RECORD_STDERR = 4,
+    CSANDBOX_RECORD_EXITED = 5,    // struct csandbox_exit
+    CSANDBOX_RECORD_STDOUT_EOF = 6,// every writer of the agent's stdout is gone
+    CSANDBOX_RECORD_STDERR_EOF = 7,
+};
+
+struct csandbox_exit {
+    int32_t status;         // exit status, or -1 when a signal ended it
+    int32_t signal;         // 0, or the signal
+    uint64_t user_us;       // processor time, microseconds
+    uint64_t system_us;
+    uint64_t max_rss_kib;
+};
+
+// Entry points of the superserve-launcher program: keeper, launcher and init are modes of one static binary.
+int csandbox_launcher_main(int argc, char *_Nonnull const *_Nonnull argv);
+
+// Starts `path` as a detached daemon (own session, no descriptor but 0, 1, 2 and `ready_fd`), with the given
+// argv and environment. Returns the pid or -errno. Uses posix_spawn only. `ready_fd` keeps its number.
+pid_t csandbox_start_daemon(const char *_Nonnull path, char *_Nullable const *_Nonnull argv,
+                            char *_Nullable const *_Nonnull envp, int ready_fd, int log_fd);
+
+// Drops every capability (bounding and ambient sets too), sets no_new_privs and makes the process
+// non-dumpable; changes to uid/gid first when `uid` is not (uid_t)-1. 0 or -errno.
+int csandbox_drop_privileges(uid_t uid, gid_t gid);
+
+// Connects a SEQPACKET socket to `path`; close-on-exec, non-blocking. Descriptor or -errno.
+int csandbox_connect(const char *_Nonnull path);
+
+// Sends one packet, with a descriptor when `passed_fd` >= 0. Bytes sent or -errno (-EAGAIN: try later).
+ssize_t csandbox_send(int fd, const void *_Nonnull bytes, size_t length, int passed_fd);
+
+// Receives one packet into `bytes`; *passed_fd is -1 or a received descriptor (close-on-exec; any more than
+// one are closed). Bytes, 0 at end of file, or -errno. A packet longer than `capacity` is -EMSGSIZE.
+ssize_t csandbox_receive(int fd, void *_Nonnull bytes, size_t capacity, int *_Nonnull passed_fd);
+
+// SO_PEERCRED of a connected Unix socket. 0 or -errno.
+int csandbox_peer(int fd, pid_t *_Nonnull pid, uid_t *_Nonnull uid, gid_t *_Nonnull gid);
+
+// Field 22 of /proc/<pid>/stat. 0 or -errno.
+int csandbox_start_time(pid_t pid, uint64_t *_Nonnull ticks);
+
+// CLOCK_BOOTTIME in nanoseconds.
+uint64_t csandbox_boottime_ns(void);

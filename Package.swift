@@ -1,0 +1,90 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+let hardenedC: [CSetting] = [
+    .define("_GNU_SOURCE"),
+    .unsafeFlags([
+        "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wstrict-prototypes",
+        "-fstack-protector-strong", "-ftrivial-auto-var-init=zero",
+    ]),
+]
+
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let lifecycle = Target.Dependency.product(
+    name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let argumentParser = Target.Dependency.product(
+    name: "ArgumentParser", package: "swift-argument-parser")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+let nio: [Target.Dependency] = [
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+    .product(name: "NIOHTTP1", package: "swift-nio"),
+]
+
+let package = Package(
+    name: "superserve",
+    products: [
+        .executable(name: "superserve", targets: ["superserve"]),
+        .executable(name: "superserved", targets: ["superserved"]),
+        .executable(name: "superserve-launcher", targets: ["superserve-launcher"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        .target(
+            name: "CSandbox",
+            path: "CSandbox",
+            cSettings: hardenedC,
+            linkerSettings: [.linkedLibrary("seccomp"), .linkedLibrary("cap")]),
+        .executableTarget(
+            name: "superserve-launcher",
+            dependencies: ["CSandbox"],
+            cSettings: hardenedC,
+            linkerSettings: [.unsafeFlags(["-static-executable"])]),
+        .target(name: "Sandbox", dependencies: ["CSandbox", logging], swiftSettings: strict),
+        .target(name: "AgentProtocols", swiftSettings: strict),
+        .target(name: "Archive", swiftSettings: strict),
+        .target(name: "Configuration", dependencies: [yams], swiftSettings: strict),
+        .target(name: "API", swiftSettings: strict),
+        .target(
+            name: "Sessions",
+            dependencies: ["AgentProtocols", "Configuration", "Sandbox", logging],
+            swiftSettings: strict),
+        .target(name: "Storage", dependencies: ["Sessions", grdb, logging], swiftSettings: strict),
+        .target(
+            name: "Server",
+            dependencies: ["API", "Archive", "Configuration", "Sessions", hummingbird, logging] + nio,
+            swiftSettings: strict),
+        .executableTarget(
+            name: "superserved",
+            dependencies: [
+                "Configuration", "Sandbox", "Server", "Sessions", "Storage", argumentParser,
+                lifecycle, logging,
+            ],
+            swiftSettings: strict),
+        .target(name: "Client", dependencies: ["API"] + nio, swiftSettings: strict),
+        .target(
+            name: "CLI",
+            dependencies: ["API", "Archive", "Client", "Configuration", argumentParser],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "superserve", dependencies: ["CLI", argumentParser], swiftSettings: strict),
+    ]
+)

@@ -1,0 +1,3 @@
+internal import Hummingbird
+import ServiceLifecycle
+print(1)
