@@ -61,28 +61,28 @@ let package = Package(
         .target(name: "Sandbox", dependencies: ["CSandbox", logging], swiftSettings: strict),
         .target(name: "AgentProtocols", swiftSettings: strict),
         .target(name: "Archive", swiftSettings: strict),
-        .target(name: "Configuration", dependencies: [yams], swiftSettings: strict),
+        .target(name: "Settings", dependencies: [yams], swiftSettings: strict),
         .target(name: "API", swiftSettings: strict),
         .target(
             name: "Sessions",
-            dependencies: ["AgentProtocols", "Configuration", "Sandbox", logging],
+            dependencies: ["AgentProtocols", "Settings", "Sandbox", logging],
             swiftSettings: strict),
         .target(name: "Storage", dependencies: ["Sessions", grdb, logging], swiftSettings: strict),
         .target(
             name: "Server",
-            dependencies: ["API", "Archive", "Configuration", "Sessions", hummingbird, logging] + nio,
+            dependencies: ["API", "Archive", "Settings", "Sessions", hummingbird, logging] + nio,
             swiftSettings: strict),
         .executableTarget(
             name: "superserved",
             dependencies: [
-                "Configuration", "Sandbox", "Server", "Sessions", "Storage", argumentParser,
+                "Settings", "Sandbox", "Server", "Sessions", "Storage", argumentParser,
                 lifecycle, logging,
             ],
             swiftSettings: strict),
         .target(name: "Client", dependencies: ["API"] + nio, swiftSettings: strict),
         .target(
             name: "CLI",
-            dependencies: ["API", "Archive", "Client", "Configuration", argumentParser],
+            dependencies: ["API", "Archive", "Client", "Settings", argumentParser],
             swiftSettings: strict),
         .executableTarget(
             name: "superserve", dependencies: ["CLI", argumentParser], swiftSettings: strict),
