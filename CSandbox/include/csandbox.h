@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h> // for Swift, whose Glibc module lacks it
 #include <sys/types.h>
 
 #define CSANDBOX_WIRE_MAGIC 0x56525353u   // "SSRV"
@@ -37,7 +38,7 @@ struct csandbox_field {
     uint32_t length;
 };
 
-enum __attribute__((enum_extensibility(open))) csandbox_frame_type {
+enum csandbox_frame_type {
     // supervisor -> launcher (each answered by OK or FAILED with the same request number)
     CSANDBOX_LAUNCHER_HELLO = 1,   // {} -> OK {BLOCKS, PID, START_TIME}: how many id blocks there are
     CSANDBOX_LAUNCHER_PREPARE = 2, // {SESSION, BLOCK}: makes sessions/<SESSION>/{workspace,home}; fine if there
@@ -73,7 +74,7 @@ enum __attribute__((enum_extensibility(open))) csandbox_frame_type {
     CSANDBOX_INIT_FILES_DONE = 163,// {STATUS, ERRNO?, DETAIL?}: a FILES_GET/PUT helper ended; STATUS 0 = all done
 };
 
-enum __attribute__((enum_extensibility(open))) csandbox_tag {
+enum csandbox_tag {
     CSANDBOX_TAG_SESSION = 1,      // 32 lower-case hex digits
     CSANDBOX_TAG_BLOCK = 2,        // u64, index of the id block, 0 ..< BLOCKS
     CSANDBOX_TAG_NONCE = 3,        // CSANDBOX_NONCE_SIZE bytes
@@ -104,7 +105,7 @@ enum __attribute__((enum_extensibility(open))) csandbox_tag {
     CSANDBOX_TAG_FRAGMENT = 28,    // u64, 1 in an OK to LIST when another OK with the same request follows
 };
 
-enum __attribute__((enum_extensibility(open))) csandbox_signal_scope {
+enum csandbox_signal_scope {
     CSANDBOX_SCOPE_AGENT = 0,      // the agent process
     CSANDBOX_SCOPE_GROUP = 1,      // its process group
     CSANDBOX_SCOPE_ALL = 2,        // every process of the session but init and file helpers
@@ -119,7 +120,7 @@ struct csandbox_record {
     uint64_t generation;
 };
 
-enum __attribute__((enum_extensibility(open))) csandbox_record_type {
+enum csandbox_record_type {
     CSANDBOX_RECORD_STARTED = 1,   // {PID} of the agent in the session's pid namespace; exec has succeeded
     CSANDBOX_RECORD_START_FAILED = 2, // {STAGE, ERRNO, DETAIL}
     CSANDBOX_RECORD_STDOUT = 3,    // bytes as the agent wrote them

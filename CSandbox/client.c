@@ -1,0 +1,2 @@
+// Replaced when the full CSandbox is merged.
+#include "csandbox.h"

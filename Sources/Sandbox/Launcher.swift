@@ -1,0 +1,235 @@
+internal import CSandbox
+internal import Synchronization
+
+/// Names a process beyond the reuse of its pid.
+public struct ProcessIdentity: Codable, Sendable, Hashable {
+    public var pid: Int32
+    /// Field 22 of `/proc/<pid>/stat`: clock ticks after boot.
+    public var startTime: UInt64
+
+    public init(pid: Int32, startTime: UInt64) {
+        self.pid = pid
+        self.startTime = startTime
+    }
+}
+
+/// What a session's sandbox is made of; the launcher turns it into mounts and id maps.
+public struct SandboxPlan: Sendable, Hashable {
+    /// 32 lower-case hex digits.
+    public var session: String
+    /// Index of the session's id block.
+    public var block: Int
+    /// 16 random bytes that init will ask for.
+    public var nonce: [UInt8]
+    /// Host directory that becomes `/agent`.
+    public var source: String?
+    /// Host directory that becomes the root.
+    public var root: String?
+    public var mounts: [(host: String, inside: String)] {
+        get { mountPairs.map { ($0.host, $0.inside) } }
+        set { mountPairs = newValue.map { Pair(host: $0.host, inside: $0.inside) } }
+    }
+    /// Seconds without a supervisor after which init leaves; 0 = never.
+    public var linger: Int
+
+    private struct Pair: Hashable, Sendable {
+        var host: String
+        var inside: String
+    }
+    private var mountPairs: [Pair] = []
+
+    public init(session: String, block: Int, nonce: [UInt8], linger: Int) {
+        self.session = session
+        self.block = block
+        self.nonce = nonce
+        self.linger = linger
+    }
+}
+
+/// The supervisor's end of the launcher's socket: one request, one answer.
+public final class Launcher: Sendable {
+    private struct State {
+        var nextRequest: UInt32 = 1
+        var waiting: [UInt32: CheckedContinuation<Result<Fields, SandboxError>, Never>] = [:]
+        /// Fragments of an answer that is not complete yet.
+        var fragments: [UInt32: Fields] = [:]
+        var connection: PacketConnection?
+        var closed = false
+    }
+
+    /// How many id blocks there are: sessions that can exist at once.
+    public let blocks: Int
+    private let inbox: Inbox
+
+    /// Shared with the reactor's handler before the launcher itself exists.
+    private final class Inbox: Sendable {
+        let state = Mutex<State>(State())
+        let onExit: @Sendable (String, ProcessIdentity?) -> Void
+        let onClose: @Sendable () -> Void
+
+        init(
+            onExit: @escaping @Sendable (String, ProcessIdentity?) -> Void,
+            onClose: @escaping @Sendable () -> Void
+        ) {
+            self.onExit = onExit
+            self.onClose = onClose
+        }
+
+        func take(_ packet: Packet?) {
+            guard let packet else { return close() }
+            guard let fields = Fields(packet.payload) else { return }
+            if packet.is(CSANDBOX_LAUNCHER_EXITED) {
+                guard let session = fields.text(CSANDBOX_TAG_SESSION) else { return }
+                onExit(session, nil)
+                return
+            }
+            let (waiter, answer) = state.withLock { state -> (Waiter?, Result<Fields, SandboxError>) in
+                if packet.is(CSANDBOX_FAILED) {
+                    state.fragments[packet.request] = nil
+                    return (
+                        state.waiting.removeValue(forKey: packet.request), .failure(fields.failure)
+                    )
+                }
+                var whole = state.fragments.removeValue(forKey: packet.request) ?? Fields()
+                whole.append(fields)
+                if fields.number(CSANDBOX_TAG_FRAGMENT) == 1 {
+                    state.fragments[packet.request] = whole
+                    return (nil, .success(whole))
+                }
+                return (state.waiting.removeValue(forKey: packet.request), .success(whole))
+            }
+            waiter?.resume(returning: answer)
+        }
+
+        typealias Waiter = CheckedContinuation<Result<Fields, SandboxError>, Never>
+
+        private func close() {
+            let waiting = state.withLock { state in
+                state.closed = true
+                defer { state.waiting = [:] }
+                return state.waiting.values
+            }
+            for waiter in waiting {
+                waiter.resume(
+                    returning: .failure(SandboxError(.disconnected, stage: "launcher connection")))
+            }
+            onClose()
+        }
+    }
+
+    /// Connects to the launcher's socket and asks for its id pool. `onExit` hears of every init that
+    /// ended, `onClose` of the end of the connection; both on the reactor's thread.
+    public static func connect(
+        path: String, reactor: PacketReactor,
+        onExit: @escaping @Sendable (String, ProcessIdentity?) -> Void,
+        onClose: @escaping @Sendable () -> Void
+    ) async throws(SandboxError) -> Launcher {
+        let inbox = Inbox(onExit: onExit, onClose: onClose)
+        let connection = try reactor.connect(path: path) { inbox.take($0) }
+        inbox.state.withLock { $0.connection = connection }
+        try connection.start()
+        let hello = try await Self.ask(inbox, CSANDBOX_LAUNCHER_HELLO, Fields())
+        return Launcher(inbox: inbox, blocks: Int(clamping: hello.number(CSANDBOX_TAG_BLOCKS) ?? 0))
+    }
+
+    private init(inbox: Inbox, blocks: Int) {
+        self.inbox = inbox
+        self.blocks = blocks
+    }
+
+    private static func ask(
+        _ inbox: Inbox, _ type: csandbox_frame_type, _ fields: Fields
+    ) async throws(SandboxError) -> Fields {
+        let answer = await withCheckedContinuation { continuation in
+            let sending = inbox.state.withLock { state -> (PacketConnection, UInt32)? in
+                guard !state.closed, let connection = state.connection else { return nil }
+                let request = state.nextRequest
+                state.nextRequest &+= 1
+                if state.nextRequest == 0 { state.nextRequest = 1 }
+                state.waiting[request] = continuation
+                return (connection, request)
+            }
+            guard let (connection, request) = sending else {
+                continuation.resume(
+                    returning: .failure(SandboxError(.disconnected, stage: "launcher connection")))
+                return
+            }
+            do throws(SandboxError) {
+                try connection.send(Packet(type, request: request, payload: fields.payload))
+            } catch {
+                let waiter = inbox.state.withLock { $0.waiting.removeValue(forKey: request) }
+                waiter?.resume(returning: .failure(error))
+            }
+        }
+        return try answer.get()
+    }
+
+    private func ask(_ type: csandbox_frame_type, _ fields: Fields) async throws(SandboxError) -> Fields {
+        try await Self.ask(inbox, type, fields)
+    }
+
+    private func fields(session: String) -> Fields {
+        var fields = Fields()
+        fields.add(CSANDBOX_TAG_SESSION, session)
+        return fields
+    }
+
+    /// Makes the session's directories, owned by the ids of its block. Nothing happens where they exist.
+    public func prepare(session: String, block: Int) async throws(SandboxError) {
+        var fields = fields(session: session)
+        fields.add(CSANDBOX_TAG_BLOCK, UInt64(block))
+        _ = try await ask(CSANDBOX_LAUNCHER_PREPARE, fields)
+    }
+
+    /// Starts the session's sandbox; when this returns, its init listens on the control socket.
+    public func spawn(_ plan: SandboxPlan) async throws(SandboxError) -> ProcessIdentity {
+        var fields = fields(session: plan.session)
+        fields.add(CSANDBOX_TAG_BLOCK, UInt64(plan.block))
+        fields.add(CSANDBOX_TAG_NONCE, plan.nonce)
+        if let source = plan.source { fields.add(CSANDBOX_TAG_SOURCE, source) }
+        if let root = plan.root { fields.add(CSANDBOX_TAG_ROOT, root) }
+        for mount in plan.mounts {
+            fields.add(CSANDBOX_TAG_MOUNT, Array(mount.host.utf8) + [0] + Array(mount.inside.utf8))
+        }
+        fields.add(CSANDBOX_TAG_LINGER, UInt64(plan.linger))
+        let answer = try await ask(CSANDBOX_LAUNCHER_SPAWN, fields)
+        guard let pid = answer.number(CSANDBOX_TAG_PID), let start = answer.number(CSANDBOX_TAG_START_TIME)
+        else { throw SandboxError(.protocolViolation, stage: "spawn") }
+        return ProcessIdentity(pid: Int32(truncatingIfNeeded: pid), startTime: start)
+    }
+
+    /// Kills an init, and with it every process of its session, and waits for its end.
+    public func kill(_ process: ProcessIdentity) async throws(SandboxError) {
+        var fields = Fields()
+        fields.add(CSANDBOX_TAG_PID, UInt64(process.pid))
+        fields.add(CSANDBOX_TAG_START_TIME, process.startTime)
+        _ = try await ask(CSANDBOX_LAUNCHER_KILL, fields)
+    }
+
+    /// Deletes the session's tree. Nothing happens where there is none.
+    public func destroy(session: String) async throws(SandboxError) {
+        _ = try await ask(CSANDBOX_LAUNCHER_DESTROY, fields(session: session))
+    }
+
+    /// Bytes and files of the session's tree.
+    public func measure(session: String) async throws(SandboxError) -> (bytes: UInt64, files: UInt64) {
+        let answer = try await ask(CSANDBOX_LAUNCHER_MEASURE, fields(session: session))
+        return (answer.number(CSANDBOX_TAG_BYTES) ?? 0, answer.number(CSANDBOX_TAG_FILES) ?? 0)
+    }
+
+    /// The sessions that have a tree on disk.
+    public func list() async throws(SandboxError) -> [String] {
+        try await ask(CSANDBOX_LAUNCHER_LIST, Fields()).texts(CSANDBOX_TAG_SESSION)
+    }
+
+    /// Ends the connection; the launcher itself goes on.
+    public func close() {
+        inbox.state.withLock { $0.connection }?.close()
+    }
+}
+
+extension Fields {
+    mutating func append(_ other: Fields) {
+        for item in other.items { add(csandbox_tag(rawValue: UInt32(item.tag)), item.value) }
+    }
+}
