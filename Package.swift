@@ -59,13 +59,13 @@ let package = Package(
             cSettings: hardenedC,
             linkerSettings: [.unsafeFlags(["-static-executable"])]),
         .target(name: "Sandbox", dependencies: ["CSandbox", logging], swiftSettings: strict),
-        .target(name: "AgentProtocols", swiftSettings: strict),
+        .target(name: "AgentProtocols", dependencies: ["API", "Sandbox", "Settings"], swiftSettings: strict),
         .target(name: "Archive", swiftSettings: strict),
         .target(name: "Settings", dependencies: [yams], swiftSettings: strict),
         .target(name: "API", swiftSettings: strict),
         .target(
             name: "Sessions",
-            dependencies: ["AgentProtocols", "Settings", "Sandbox", logging],
+            dependencies: ["API", "AgentProtocols", "CSandbox", "Settings", "Sandbox", logging],
             swiftSettings: strict),
         .target(name: "Storage", dependencies: ["Sessions", grdb, logging], swiftSettings: strict),
         .target(

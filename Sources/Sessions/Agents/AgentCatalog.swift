@@ -1,0 +1,202 @@
+public import API
+internal import Foundation
+public import Logging
+internal import Settings
+
+/// The agents that this supervisor knows: the operator's files, what was deployed, what ships with it. An
+/// operator's file wins over a deploy of the same name, a deploy over a shipped agent.
+public actor AgentCatalog {
+    private let store: any SessionStore
+    private let clock: any SessionClock
+    private let shipped: String?
+    private let operatorDirectory: String?
+    private let trees: AgentTrees
+    private let ceilings: MountCeilings
+    private let maximumSource: Int
+    private let logger: Logger
+
+    /// `shipped` and `operatorDirectory` hold `*.yaml`; copies of source trees go below `copies`.
+    public init(
+        store: any SessionStore, clock: any SessionClock, shipped: String?, operatorDirectory: String?,
+        copies: String, ceilings: MountCeilings, maximumSource: Int, logger: Logger
+    ) {
+        self.store = store
+        self.clock = clock
+        self.shipped = shipped
+        self.operatorDirectory = operatorDirectory
+        trees = AgentTrees(directory: copies)
+        self.ceilings = ceilings
+        self.maximumSource = maximumSource
+        self.logger = logger
+    }
+
+    /// The version that a new session of `name` gets.
+    public func version(named name: String) async throws(WireError) -> AgentVersion {
+        do throws(StoreError) {
+            if let file = file(name, in: operatorDirectory) {
+                return try await registered(file, origin: .operator)
+            }
+            if let known = try await store.newestAgent(name: name), known.origin == .deployed {
+                return known
+            }
+            if let file = file(name, in: shipped) { return try await registered(file, origin: .shipped) }
+        } catch {
+            throw WireError(code: .storageFailed, message: "The agent could not be read: \(error)")
+        }
+        let known = try await all().map(\.definition.name)
+        throw WireError(
+            code: .agentNotFound,
+            message: known.isEmpty
+                ? "No agent named '\(TerminalText.neutralised(name))'; there are none yet"
+                : "No agent named '\(TerminalText.neutralised(name))'; known agents: \(known.joined(separator: ", "))",
+            hint: "superserve agents list")
+    }
+
+    /// Every agent's newest version, by name.
+    public func all() async throws(WireError) -> [AgentVersion] {
+        var found: [String: AgentVersion] = [:]
+        do throws(StoreError) {
+            for file in files(in: shipped) {
+                found[file.definition.name] = try await registered(file, origin: .shipped)
+            }
+            for version in try await store.agents() where version.origin == .deployed {
+                found[version.definition.name] = version
+            }
+            for file in files(in: operatorDirectory) {
+                found[file.definition.name] = try await registered(file, origin: .operator)
+            }
+        } catch {
+            throw WireError(code: .storageFailed, message: "The agents could not be read: \(error)")
+        }
+        return found.values.sorted { $0.definition.name < $1.definition.name }
+    }
+
+    /// Takes a deployed agent. `source` is a directory below the copies that is already in place, or nil.
+    public func deploy(
+        yaml: String, source: AgentTrees.Staged?, trusted: Bool
+    ) async throws(WireError) -> AgentVersion {
+        let definition: AgentDefinition
+        do throws(SettingsError) {
+            definition = try AgentDefinition(yaml: yaml, file: "superserve.yaml")
+        } catch {
+            throw WireError(code: .agentInvalid, message: "\(error)")
+        }
+        if let objection = ceilings.objection(to: definition, trusted: trusted) {
+            throw WireError(code: .agentInvalid, message: "Agent '\(definition.name)': \(objection)")
+        }
+        if file(definition.name, in: operatorDirectory) != nil {
+            throw WireError(
+                code: .forbidden,
+                message: "Agent '\(definition.name)' is set by the operator and cannot be replaced")
+        }
+        do throws(StoreError) {
+            let previous = try await store.newestAgent(name: definition.name)
+            return try await insert(
+                definition, previous: previous, origin: .deployed, source: source, fingerprint: "",
+                trusted: trusted)
+        } catch {
+            throw WireError(code: .storageFailed, message: "The agent could not be stored: \(error)")
+        }
+    }
+
+    /// Forgets a deployed agent; sessions keep their version.
+    public func delete(named name: String) async throws(WireError) {
+        let version = try await version(named: name)
+        guard version.origin == .deployed else {
+            throw WireError(
+                code: .forbidden,
+                message: "Agent '\(name)' is \(version.origin.rawValue), not deployed, and cannot be deleted")
+        }
+        do throws(StoreError) {
+            try await store.deleteAgent(name: name)
+            try await dropUnused()
+        } catch {
+            throw WireError(code: .storageFailed, message: "The agent could not be deleted: \(error)")
+        }
+    }
+
+    /// Removes versions and source copies that nothing refers to.
+    public func dropUnused() async throws(StoreError) {
+        for version in try await store.dropUnusedVersions() {
+            if let path = version.sourcePath { trees.remove(path) }
+        }
+    }
+
+    /// Where an upload's source tree is unpacked.
+    public func stage() throws(WireError) -> AgentTrees.Staged { try trees.stage() }
+
+    /// Throws an upload away.
+    public func discard(_ staged: AgentTrees.Staged) { trees.remove(staged.path) }
+
+    // MARK: - Files
+
+    private struct AgentFile {
+        var definition: AgentDefinition
+        var source: String?
+    }
+
+    private func file(_ name: String, in directory: String?) -> AgentFile? {
+        guard AgentDefinition.isValid(name: name) else { return nil }
+        return files(in: directory).first { $0.definition.name == name }
+    }
+
+    private func files(in directory: String?) -> [AgentFile] {
+        guard let directory else { return [] }
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+        return names.filter { $0.hasSuffix(".yaml") }.sorted().prefix(1000).compactMap { name in
+            let path = directory + "/" + name
+            do {
+                let text = try String(contentsOfFile: path, encoding: .utf8)
+                let definition = try AgentDefinition(yaml: text, file: path)
+                let source = definition.source.map { $0.hasPrefix("/") ? $0 : directory + "/" + $0 }
+                return AgentFile(definition: definition, source: source)
+            } catch {
+                logger.warning("agent file ignored: \(error)")
+                return nil
+            }
+        }
+    }
+
+    /// The file's version: the newest one, or a new one when file or source have changed.
+    private func registered(
+        _ file: AgentFile, origin: AgentVersion.Origin
+    ) async throws(StoreError) -> AgentVersion {
+        let fingerprint = trees.fingerprint(file.source)
+        let previous = try await store.newestAgent(name: file.definition.name)
+        if let previous, previous.origin == origin, previous.definition == file.definition,
+            previous.fingerprint == fingerprint
+        {
+            return previous
+        }
+        var staged: AgentTrees.Staged?
+        if let source = file.source {
+            do {
+                staged = try trees.copy(source, maximumBytes: maximumSource)
+            } catch {
+                throw StoreError(.other, "source of agent '\(file.definition.name)': \(error)")
+            }
+        }
+        return try await insert(
+            file.definition, previous: previous, origin: origin, source: staged,
+            fingerprint: fingerprint, trusted: true)
+    }
+
+    private func insert(
+        _ definition: AgentDefinition, previous: AgentVersion?, origin: AgentVersion.Origin,
+        source: AgentTrees.Staged?, fingerprint: String, trusted: Bool
+    ) async throws(StoreError) -> AgentVersion {
+        let now = clock.wall
+        let version = AgentVersion(
+            agentID: previous?.agentID ?? RandomID.agent(), version: (previous?.version ?? 0) + 1,
+            definition: definition, origin: origin, sourcePath: source?.path, fingerprint: fingerprint,
+            trusted: trusted, createdAt: now, firstCreatedAt: previous?.firstCreatedAt ?? now)
+        do throws(StoreError) {
+            try await store.insert(version)
+        } catch {
+            if let source { trees.remove(source.path) }
+            throw error
+        }
+        try await dropUnused()
+        return version
+    }
+}

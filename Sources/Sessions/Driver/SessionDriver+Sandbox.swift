@@ -1,0 +1,272 @@
+internal import API
+internal import AgentProtocols
+internal import Foundation
+internal import Logging
+internal import Sandbox
+internal import Settings
+
+// The sandbox of a session: starting, reconnecting, losing, ending.
+
+extension SessionDriver {
+    /// Makes a new session's sandbox; on failure nothing of the session is left.
+    func create() async throws(WireError) -> SessionRecord {
+        do throws(WireError) {
+            try await ensureSandbox()
+            let (next, _) = try transition(.created, activity: true)
+            try await commit(SessionChange(next))
+            return record
+        } catch {
+            await removeEverything()
+            mailbox.finish()
+            throw error
+        }
+    }
+
+    /// A connection to a living init, starting the sandbox where there is none.
+    func ensureSandbox() async throws(WireError) {
+        guard link == nil else { return }
+        guard var box = sandbox else {
+            throw WireError(code: .internal, message: "Session '\(id.short)' has no sandbox")
+        }
+        if let old = box.process { try? await context.host.kill(old) }
+        do throws(SandboxError) {
+            box.nonce = RandomID.bytes(16)
+            box.process = nil
+            var plan = SandboxPlan(
+                session: id.hex, block: box.block, nonce: box.nonce, linger: context.limits.linger)
+            plan.source = agent.sourcePath
+            try context.limits.ceilings.apply(to: &plan, agent: agent)
+            let process = try await context.host.start(plan)
+            box.process = process
+            box.logOffset = 0
+            box.inputBase = 0
+            box.pendingInput = []
+            box.inputEnd = nil
+            _ = box.machine.handle(
+                .sandboxLost(.init(code: "sandbox_lost", message: "The sandbox was started anew")), now: now)
+            sandbox = box
+            try await attach(process)
+        } catch {
+            if let process = sandbox?.process { try? await context.host.kill(process) }
+            sandbox?.process = nil
+            throw WireError(
+                code: .sandboxFailed,
+                message: "The sandbox of session '\(id.short)' could not be started: \(error)",
+                hint: error.code == .disconnected ? "superserve supervisor start" : nil)
+        }
+        var change = SessionChange(record)
+        change.sandbox = sandbox
+        try await commit(change)
+    }
+
+    private func attach(_ process: ProcessIdentity) async throws(SandboxError) {
+        guard let box = sandbox else { return }
+        epoch += 1
+        let number = epoch
+        let (newLink, state) = try await context.host.attach(
+            session: id.hex, process: process, nonce: box.nonce
+        ) { [mailbox] event in
+            mailbox.yield(.fromInit(epoch: number, event))
+        }
+        link = newLink
+        inputAccepted = state.inputAccepted
+        inputSent = max(state.inputAccepted, box.inputBase)
+        inputEndSent = false
+        try? inputProgress(state.inputAccepted)
+    }
+
+    /// After a restart of the supervisor: finds the init that the store knows, or settles its loss.
+    func reconnect() async {
+        guard record.phase.isLive else { return await finishEnding() }
+        if record.phase == .creating {
+            await removeEverything()
+            mailbox.finish()
+            return
+        }
+        context.deadlines.set(id, record.phase == .idle ? record.deadline : nil)
+        guard let process = sandbox?.process else { return await lostSandbox() }
+        do throws(SandboxError) {
+            try await attach(process)
+            if record.phase == .active, let turn {
+                let spent = Double(turn.duration ?? 0) + secondsSince(turn)
+                armCeiling(seconds: Double(agent.definition.turnTimeout) - spent)
+            }
+            if let effects = sandbox?.machine.resumed(), var box = sandbox {
+                await act(stage(effects, in: &box) + [.pump])
+            }
+            log(.info, "reconnected to init \(process.pid)")
+        } catch {
+            log(.notice, "sandbox not found again: \(error)")
+            try? await context.host.kill(process)
+            await lostSandbox()
+        }
+    }
+
+    private func secondsSince(_ turn: TurnRecord) -> Double {
+        let boot = context.clock.boot
+        guard boot.bootID == turn.acceptedBoot.bootID else { return 0 }
+        return Double(boot.nanoseconds - min(boot.nanoseconds, turn.acceptedBoot.nanoseconds)) / 1e9
+    }
+
+    /// An event of the current connection.
+    func take(_ event: InitEvent) async {
+        switch event {
+        case .records(let records):
+            guard let box = sandbox, let last = records.last, last.end > box.logOffset else { return }
+            let new = records.filter { $0.end > box.logOffset }
+            await step(
+                new.map { .record($0.event, generation: $0.generation) }, logOffset: last.end)
+        case .inputAccepted(let offset):
+            do throws(SandboxError) {
+                try inputProgress(offset)
+            } catch {
+                log(.warning, "input: \(error)")
+            }
+        case .disconnected:
+            link = nil
+            log(.notice, "the sandbox has ended")
+            await lostSandbox()
+        }
+    }
+
+    /// Init is gone, and with it every process. Workspace and home stay; the next message starts anew.
+    func lostSandbox() async {
+        link = nil
+        epoch += 1
+        guard sandbox != nil, record.phase.isLive else { return }
+        if let process = sandbox?.process { try? await context.host.kill(process) }
+        sandbox?.process = nil
+        await advance(
+            .sandboxLost(
+                .init(
+                    code: "sandbox_lost",
+                    message: "The sandbox ended while the agent was answering; send the message again")))
+    }
+
+    /// For file transfers: a connection, started where need be.
+    func connectedLink() async throws(WireError) -> any SandboxLink {
+        guard record.phase.isLive else {
+            _ = try transition(.resumed, activity: false)
+            throw WireError(code: .internal, message: "Session '\(id.short)' is over")
+        }
+        try await ensureSandbox()
+        guard let link else {
+            throw WireError(code: .sandboxFailed, message: "The sandbox of '\(id.short)' is gone")
+        }
+        return link
+    }
+
+    // MARK: - Endings
+
+    func end() async throws(WireError) -> SessionRecord {
+        let wasTimeout = record.phase == .timeout
+        let transition = try transition(.endRequested, activity: false)
+        var next = transition.record
+        next.reason = wasTimeout ? .archiveDeleted : .endedByUser
+        try await over(next, transition.effects)
+        return record
+    }
+
+    func checkDeadline() async {
+        guard record.phase == .idle, let deadline = record.deadline,
+            deadline.remaining(context.clock.boot, wall: context.clock.wall) <= 0
+        else { return }
+        if record.lastTurn == 0 {
+            try? await discard()
+            return
+        }
+        guard let due = try? transition(.deadlinePassed, activity: false) else { return }
+        var next = due.record
+        next.reason = .idleTimeout
+        do throws(WireError) {
+            try await over(next, due.effects)
+            log(.info, "timed out after \(record.idleTimeout) s")
+        } catch {
+            log(.error, "timeout not stored: \(error.message)")
+        }
+    }
+
+    /// Stores the end first, then takes the sandbox down.
+    private func over(_ next: SessionRecord, _ effects: [LifecycleEffect]) async throws(WireError) {
+        var next = next
+        next.endedAt = context.clock.wall
+        var change = SessionChange(next)
+        change.deleteHistory = effects.contains(.deleteHistory)
+        if !change.deleteHistory {
+            change.session.lastSeq += 1
+            var last = event(.sessionEnded, turn: nil)
+            last.seq = change.session.lastSeq
+            last.status = next.phase.status
+            last.reason = next.reason?.rawValue
+            change.events = [last]
+        }
+        try await commit(change)
+        if effects.contains(.destroySandbox) { await finishEnding() }
+        mailbox.finish()
+    }
+
+    /// Kills what lives and deletes what is on disk; repeated at the next start if it fails.
+    func finishEnding() async {
+        guard let box = sandbox else { return mailbox.finish() }
+        do throws(SandboxError) {
+            try await takeDown(box)
+            var change = SessionChange(record)
+            change.removeSandbox = true
+            try? await commit(change)
+        } catch {
+            log(.error, "the sandbox could not be removed yet: \(error)")
+        }
+        mailbox.finish()
+    }
+
+    private func takeDown(_ box: SandboxRecord) async throws(SandboxError) {
+        epoch += 1
+        link?.close()
+        link = nil
+        if let process = box.process { try await context.host.kill(process) }
+        try await context.host.destroy(session: id.hex)
+    }
+
+    /// Removes a session that never got a message.
+    func discard() async throws(WireError) {
+        guard record.lastTurn == 0, record.phase.isLive else {
+            throw WireError(
+                code: .badRequest, message: "Session '\(id.short)' has messages and is not removed",
+                hint: "superserve sessions end \(id.short)")
+        }
+        await removeEverything()
+        mailbox.finish()
+    }
+
+    private func removeEverything() async {
+        context.deadlines.set(id, nil)
+        do {
+            if let box = sandbox { try await takeDown(box) }
+            try await context.store.remove(id)
+        } catch {
+            log(.error, "could not be removed yet: \(error)")
+        }
+        context.hub.wake(id)
+    }
+
+    /// The whole service stops: the turn fails as `stopped`, every process ends, the session stays.
+    func stop() async {
+        isStopped = true
+        if record.phase == .active {
+            await advance(.abort(.init(code: "stopped", message: "The supervisor was stopped")))
+        }
+        if let process = sandbox?.process {
+            epoch += 1
+            link?.close()
+            link = nil
+            try? await context.host.kill(process)
+            sandbox?.process = nil
+            _ = sandbox?.machine.handle(
+                .sandboxLost(.init(code: "stopped", message: "The supervisor was stopped")), now: now)
+            var change = SessionChange(record)
+            change.sandbox = sandbox
+            try? await commit(change)
+        }
+        mailbox.finish()
+    }
+}

@@ -1,0 +1,219 @@
+internal import API
+internal import AgentProtocols
+internal import Foundation
+internal import Logging
+internal import Sandbox
+internal import Settings
+
+// A turn from the accepted message to its terminal event.
+
+extension SessionDriver {
+    /// Accepts a user message: stored with the turn's first event before anything is started.
+    func send(_ content: String, user: WireUser) async throws(WireError) -> TurnRecord {
+        var (next, _) = try transition(.messageAccepted, activity: true)
+        try await ensureSandbox()
+        guard var box = sandbox else {
+            throw WireError(code: .internal, message: "Session '\(id.short)' has no sandbox")
+        }
+        next.lastTurn += 1
+        next.messages += 1
+        next.lastSeq += 1
+        if next.title == nil { next.title = TerminalText.title(content) }
+        let accepted = TurnRecord(
+            number: next.lastTurn, content: content, user: user, acceptedAt: next.lastActiveAt,
+            acceptedBoot: context.clock.boot, firstSeq: next.lastSeq)
+        var started = event(.runStarted, turn: accepted.number)
+        started.seq = next.lastSeq
+        started.content = content
+        started.user = user
+        let effects = box.machine.handle(.message(content), now: now)
+        let actions = stage(effects, in: &box)
+        var change = SessionChange(next)
+        change.events = [started]
+        change.turn = accepted
+        change.sandbox = box
+        change.participant = user
+        try await commit(change)
+        armCeiling(seconds: Double(agent.definition.turnTimeout))
+        await act(actions)
+        return accepted
+    }
+
+    /// Asks for the end of the running turn. An idle session stays as it is.
+    func cancel(user: WireUser) async throws(WireError) -> SessionRecord {
+        guard record.phase == .active else {
+            if record.phase.isLive { return record }
+            _ = try transition(.messageAccepted, activity: false)
+            return record
+        }
+        log(.info, "turn \(record.lastTurn) cancelled by \(user.name)")
+        await advance(.cancel)
+        return record
+    }
+
+    /// Restarts the idle clock.
+    func resume(user: WireUser) async throws(WireError) -> SessionRecord {
+        let (next, _) = try transition(.resumed, activity: true)
+        var change = SessionChange(next)
+        change.participant = user
+        try await commit(change)
+        return record
+    }
+
+    func turnTookTooLong() async {
+        await advance(
+            .abort(
+                WireEventError(
+                    code: "turn_timeout",
+                    message: "The turn took longer than \(agent.definition.turnTimeout) s")))
+    }
+
+    /// Gives the machine one input that did not come from init's log.
+    func advance(_ input: AgentInput) async {
+        guard sandbox != nil else { return }
+        await step([input], logOffset: nil)
+    }
+
+    /// Gives inputs to the machine, stores what follows in one transaction, then acts.
+    func step(_ inputs: [AgentInput], logOffset: UInt64?) async {
+        guard var box = sandbox else { return }
+        var next = record
+        var currentTurn = turn
+        var events: [WireEvent] = []
+        var actions: [DriverAction] = []
+        var durable = false
+        for input in inputs {
+            let effects = box.machine.handle(input, now: now)
+            for effect in effects {
+                switch effect {
+                case .emit(let event):
+                    store(event, &next, &currentTurn, &events)
+                case .finish(let outcome):
+                    terminal(outcome, &next, &currentTurn, &events)
+                    durable = true
+                default: break
+                }
+            }
+            if case .record(.exited, let generation) = input, generation == box.machine.generation {
+                dropInput(&box)
+            }
+            actions += stage(effects, in: &box)
+        }
+        if let logOffset { box.logOffset = logOffset }
+        var change = SessionChange(next)
+        change.events = events
+        change.turn = currentTurn
+        change.sandbox = box
+        change.durable = durable
+        do throws(WireError) {
+            try await commit(change)
+        } catch {
+            return await storageFailed(error)
+        }
+        if let logOffset { try? link?.acknowledge(logOffset) }
+        if next.phase != .active { ceilingTask?.cancel() }
+        await act(actions)
+        if let turn, turn.outcome == nil, turn.outputBytes > context.limits.maximumTurnOutput {
+            await advance(.abort(.init(
+                code: "output_limit",
+                message: "The answer is longer than \(context.limits.maximumTurnOutput) bytes")))
+        }
+    }
+
+    private func store(
+        _ event: WireEvent, _ next: inout SessionRecord, _ turn: inout TurnRecord?,
+        _ events: inout [WireEvent]
+    ) {
+        var event = event
+        next.lastSeq += 1
+        event.seq = next.lastSeq
+        event.time = context.clock.wall
+        if event.type != .backgroundOutput, turn?.outcome == nil {
+            event.turn = turn?.number
+            turn?.outputBytes += (event.content?.utf8.count ?? 0) + 128
+        } else {
+            event.type = .backgroundOutput
+        }
+        events.append(event)
+    }
+
+    private func terminal(
+        _ outcome: TurnOutcome, _ next: inout SessionRecord, _ turn: inout TurnRecord?,
+        _ events: inout [WireEvent]
+    ) {
+        guard var ending = turn, ending.outcome == nil else { return }
+        let wall = context.clock.wall
+        ending.outcome = outcome
+        ending.endedAt = wall
+        ending.duration = elapsedMilliseconds(ending)
+        turn = ending
+        next.lastSeq += 1
+        var last = event(outcome.eventType, turn: ending.number)
+        last.seq = next.lastSeq
+        last.durationMs = ending.duration
+        if case .failed(let error) = outcome { last.error = error }
+        events.append(last)
+        if outcome == .completed || ending.outputBytes > 0 { next.messages += 1 }
+        if (try? next.phase.handle(.turnFinished)) != nil {
+            next.lastActiveAt = wall
+            next.deadline = IdleDeadline(
+                since: context.clock.boot, sinceWall: wall, seconds: next.idleTimeout)
+        }
+    }
+
+    private func elapsedMilliseconds(_ turn: TurnRecord) -> Int64 {
+        let boot = context.clock.boot
+        if boot.bootID == turn.acceptedBoot.bootID {
+            let from = min(turn.acceptedBoot.nanoseconds, boot.nanoseconds)
+            return Int64(clamping: (boot.nanoseconds - from) / 1_000_000)
+        }
+        return Int64(max(0, context.clock.wall.timeIntervalSince(turn.acceptedAt) * 1000))
+    }
+
+    func event(_ type: WireEventType, turn: Int?) -> WireEvent {
+        WireEvent(type: type, turn: turn, time: context.clock.wall)
+    }
+
+    /// The disk is full or broken: the turn ends as failed as soon as that can be stored; until then
+    /// nothing is acknowledged, so nothing that was stored or logged is lost.
+    func storageFailed(_ error: WireError) async {
+        guard record.phase == .active, var box = sandbox else { return }
+        if let link, box.machine.hasProcess {
+            try? await link.signal(9, generation: box.machine.generation, scope: .all)
+        }
+        let failure = WireEventError(code: "storage_failed", message: error.message)
+        while !isStopped, record.phase == .active {
+            try? await Task.sleep(for: context.limits.storageRetry)
+            var next = record
+            var ending = turn
+            var events: [WireEvent] = []
+            terminal(.failed(failure), &next, &ending, &events)
+            _ = box.machine.handle(.abort(failure), now: now)
+            var change = SessionChange(next)
+            change.events = events
+            change.turn = ending
+            change.sandbox = box
+            if (try? await commit(change)) != nil { break }
+        }
+        ceilingTask?.cancel()
+    }
+
+    func armCeiling(seconds: Double) {
+        ceilingTask?.cancel()
+        let number = record.lastTurn
+        ceilingTask = Task { [mailbox] in
+            guard (try? await Task.sleep(for: .seconds(max(0, seconds)))) != nil else { return }
+            mailbox.yield(.turnCeiling(turn: number))
+        }
+    }
+}
+
+extension TurnOutcome {
+    var eventType: WireEventType {
+        switch self {
+        case .completed: .runCompleted
+        case .failed: .runFailed
+        case .cancelled: .runCancelled
+        }
+    }
+}

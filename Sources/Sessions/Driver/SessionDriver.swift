@@ -1,0 +1,205 @@
+internal import API
+internal import AgentProtocols
+internal import Foundation
+internal import Logging
+internal import Sandbox
+
+/// What every driver shares.
+struct DriverContext: Sendable {
+    let store: any SessionStore
+    let host: any SandboxHost
+    let clock: any SessionClock
+    let hub: EventHub
+    let deadlines: DeadlineTable
+    let limits: SessionLimits
+    let logger: Logger
+}
+
+/// What a session's driver can be asked; one at a time, in order.
+enum SessionCommand: Sendable {
+    typealias Reply<Value: Sendable> = CheckedContinuation<Result<Value, WireError>, Never>
+
+    case create(Reply<SessionRecord>)
+    case send(String, WireUser, Reply<TurnRecord>)
+    case cancel(WireUser, Reply<SessionRecord>)
+    case resume(WireUser, Reply<SessionRecord>)
+    case end(Reply<SessionRecord>)
+    case discard(Reply<Void>)
+    case link(Reply<any SandboxLink>)
+    case reconnect(Reply<Void>)
+    case stop(Reply<Void>)
+    /// From the control socket of connection `epoch`.
+    case fromInit(epoch: Int, InitEvent)
+    case timer(token: Int, AgentTimer)
+    case turnCeiling(turn: Int)
+    case deadline
+}
+
+/// Runs one session: takes commands from a mailbox one after the other, persists, then acts. Nothing else
+/// writes the session's rows, so what it holds in memory is what the store holds.
+actor SessionDriver {
+    let id: SessionID
+    let context: DriverContext
+    let agent: AgentVersion
+    nonisolated let mailbox: AsyncStream<SessionCommand>.Continuation
+    private let commands: AsyncStream<SessionCommand>
+
+    var record: SessionRecord
+    var sandbox: SandboxRecord?
+    var turn: TurnRecord?
+    var link: (any SandboxLink)?
+    /// Numbers the connections to init; events of older ones are ignored.
+    var epoch = 0
+    /// Absolute input offset up to which bytes went to init on this connection.
+    var inputSent: UInt64 = 0
+    /// Absolute input offset that init has confirmed.
+    var inputAccepted: UInt64 = 0
+    var inputEndSent = false
+    var timerToken = 0
+    var timerTask: Task<Void, Never>?
+    var ceilingTask: Task<Void, Never>?
+    var isStopped = false
+
+    init(
+        record: SessionRecord, sandbox: SandboxRecord?, turn: TurnRecord?, agent: AgentVersion,
+        context: DriverContext
+    ) {
+        id = record.id
+        self.record = record
+        self.sandbox = sandbox
+        self.turn = turn
+        self.agent = agent
+        self.context = context
+        (commands, mailbox) = AsyncStream.makeStream(of: SessionCommand.self)
+    }
+
+    /// Works until the session is over or the supervisor leaves.
+    func run() async {
+        for await command in commands { await perform(command) }
+        timerTask?.cancel()
+        ceilingTask?.cancel()
+        link?.close()
+    }
+
+    /// Asks and waits for the answer.
+    nonisolated func ask<Value: Sendable>(
+        _ command: (SessionCommand.Reply<Value>) -> SessionCommand
+    ) async throws(WireError) -> Value {
+        let result: Result<Value, WireError> = await withCheckedContinuation { continuation in
+            if case .terminated = mailbox.yield(command(continuation)) {
+                continuation.resume(
+                    returning: .failure(
+                        WireError(code: .draining, message: "The supervisor is shutting down")))
+            }
+        }
+        return try result.get()
+    }
+
+    private func perform(_ command: SessionCommand) async {
+        switch command {
+        case .create(let reply): await answer(reply) { () throws(WireError) in try await create() }
+        case .send(let text, let user, let reply):
+            await answer(reply) { () throws(WireError) in try await send(text, user: user) }
+        case .cancel(let user, let reply):
+            await answer(reply) { () throws(WireError) in try await cancel(user: user) }
+        case .resume(let user, let reply):
+            await answer(reply) { () throws(WireError) in try await resume(user: user) }
+        case .end(let reply): await answer(reply) { () throws(WireError) in try await end() }
+        case .discard(let reply): await answer(reply) { () throws(WireError) in try await discard() }
+        case .link(let reply):
+            await answer(reply) { () throws(WireError) in try await connectedLink() }
+        case .reconnect(let reply):
+            await answer(reply) { () throws(WireError) in await reconnect() }
+        case .stop(let reply): await answer(reply) { () throws(WireError) in await stop() }
+        case .fromInit(let number, let event):
+            if number == epoch { await take(event) }
+        case .timer(let token, let timer):
+            if token == timerToken { await advance(.timer(timer)) }
+        case .turnCeiling(let number):
+            if turn?.number == number, turn?.outcome == nil { await turnTookTooLong() }
+        case .deadline: await checkDeadline()
+        }
+    }
+
+    private func answer<Value: Sendable>(
+        _ reply: SessionCommand.Reply<Value>, _ body: () async throws(WireError) -> Value
+    ) async {
+        do throws(WireError) {
+            reply.resume(returning: .success(try await body()))
+        } catch {
+            reply.resume(returning: .failure(error))
+        }
+    }
+
+    /// Milliseconds of the boot clock.
+    var now: UInt64 { context.clock.boot.nanoseconds / 1_000_000 }
+
+    func log(_ level: Logger.Level, _ message: String) {
+        context.logger.log(
+            level: level, "\(TerminalText.neutralised(message))", metadata: ["session": "\(id.short)"])
+    }
+
+    /// Commits and makes the result visible to readers. On failure nothing in memory has changed.
+    func commit(_ change: SessionChange) async throws(WireError) {
+        do throws(StoreError) {
+            try await context.store.commit(change)
+        } catch {
+            log(.error, "cannot store: \(error)")
+            throw WireError(code: .storageFailed, message: "The state could not be stored: \(error)")
+        }
+        record = change.session
+        if let newTurn = change.turn { turn = newTurn }
+        if let newSandbox = change.sandbox { sandbox = newSandbox }
+        if change.removeSandbox { sandbox = nil }
+        context.deadlines.set(id, record.phase == .idle ? record.deadline : nil)
+        context.hub.wake(id)
+    }
+
+    /// The record with the lifecycle's effects on clock and times applied.
+    func transition(
+        _ event: LifecycleEvent, activity: Bool
+    ) throws(WireError) -> (record: SessionRecord, effects: [LifecycleEffect]) {
+        var next = record
+        let effects: [LifecycleEffect]
+        do throws(LifecycleRefusal) {
+            effects = try next.phase.handle(event)
+        } catch {
+            throw refusal(error, event)
+        }
+        let wall = context.clock.wall
+        for effect in effects {
+            switch effect {
+            case .startIdleClock:
+                next.deadline = IdleDeadline(
+                    since: context.clock.boot, sinceWall: wall, seconds: next.idleTimeout)
+            case .stopIdleClock: next.deadline = nil
+            case .destroySandbox, .deleteHistory: break
+            }
+        }
+        if activity { next.lastActiveAt = wall }
+        return (next, effects)
+    }
+
+    private func refusal(_ refusal: LifecycleRefusal, _ event: LifecycleEvent) -> WireError {
+        switch refusal {
+        case .active:
+            WireError(
+                code: .sessionActive, message: "Session '\(id.short)' is processing a message",
+                hint: "superserve sessions resume \(id.short)")
+        case .over:
+            WireError(
+                code: .sessionNotResumable,
+                message:
+                    "Session '\(id.short)' has status '\(record.phase.status.rawValue)' and cannot be resumed",
+                hint: "superserve run \(record.agentName)")
+        case .alreadyEnded:
+            WireError(
+                code: .sessionAlreadyEnded, message: "Session '\(id.short)' has already ended",
+                hint: "superserve sessions list")
+        case .impossible:
+            WireError(
+                code: .internal,
+                message: "Session '\(id.short)' cannot take '\(event)' while \(record.phase.rawValue)")
+        }
+    }
+}

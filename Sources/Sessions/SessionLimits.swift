@@ -1,0 +1,118 @@
+internal import API
+internal import Foundation
+internal import Sandbox
+public import Settings
+internal import Synchronization
+
+/// Bounds and policies that sessions are held to.
+public struct SessionLimits: Sendable {
+    /// Bytes of stored output of one turn.
+    public var maximumTurnOutput: Int
+    /// Bytes of one line of an agent's protocol.
+    public var maximumLine: Int
+    /// Bytes of one user message.
+    public var maximumMessage: Int
+    public var maximumSessions: Int
+    /// Seconds, where agent and session do not say.
+    public var idleTimeout: Int
+    /// Seconds a timed-out session's history is kept.
+    public var archiveRetention: Int
+    /// Seconds without a supervisor after which a session's init leaves.
+    public var linger: Int
+    /// Between attempts to store the end of a turn on a full disk.
+    public var storageRetry: Duration
+    public var ceilings: MountCeilings
+
+    /// What the configuration says.
+    public init(_ config: SupervisorConfig, ceilings: MountCeilings) {
+        maximumTurnOutput = config.maximumTurnOutput
+        maximumLine = config.maximumLine
+        maximumMessage = config.maximumMessage
+        maximumSessions = config.maximumSessions
+        idleTimeout = config.idleTimeout
+        archiveRetention = config.archiveRetention
+        linger = config.linger
+        storageRetry = .seconds(1)
+        self.ceilings = ceilings
+    }
+}
+
+/// Which host paths an agent may bring into its sessions (architecture, property 10).
+public struct MountCeilings: Sendable {
+    /// Resolved host paths below which deployed agents may mount.
+    public var mounts: [String]
+    /// Resolved host paths below which deployed agents may take their root.
+    public var roots: [String]
+    /// State and runtime directories: refused to everybody, with all that contains them.
+    public var forbidden: [String]
+
+    public init(mounts: [String], roots: [String], forbidden: [String]) {
+        self.mounts = mounts.map(Self.resolved)
+        self.roots = roots.map(Self.resolved)
+        self.forbidden = forbidden.map(Self.resolved)
+    }
+
+    /// The path with every symbolic link followed, as far as it exists.
+    static func resolved(_ path: String) -> String {
+        guard let real = realpath(path, nil) else { return path }
+        defer { free(real) }
+        return String(cString: real)
+    }
+
+    private static func isBelow(_ path: String, _ ancestor: String) -> Bool {
+        path == ancestor || ancestor == "/" || path.hasPrefix(ancestor + "/")
+    }
+
+    /// Why the definition may not be used, or nil. `trusted` agents are free of the ceilings, not of the
+    /// forbidden paths.
+    public func objection(to definition: AgentDefinition, trusted: Bool) -> String? {
+        for mount in definition.mounts {
+            if let text = objection(to: mount.host, kind: "mounts", ceilings: mounts, trusted: trusted) {
+                return text
+            }
+        }
+        return definition.root.flatMap {
+            objection(to: $0, kind: "root", ceilings: roots, trusted: trusted)
+        }
+    }
+
+    private func objection(to path: String, kind: String, ceilings: [String], trusted: Bool) -> String? {
+        let real = Self.resolved(path)
+        for secret in forbidden where Self.isBelow(real, secret) || Self.isBelow(secret, real) {
+            return "'\(kind)' names \(path), which holds the supervisor's own state"
+        }
+        if trusted || ceilings.contains(where: { Self.isBelow(real, $0) }) { return nil }
+        return ceilings.isEmpty
+            ? "'\(kind)' names \(path), but this supervisor allows deployed agents no \(kind)"
+            : "'\(kind)' names \(path), but deployed agents may only use \(ceilings.joined(separator: ", "))"
+    }
+
+    /// Checks once more and puts the resolved paths into the plan.
+    func apply(to plan: inout SandboxPlan, agent: AgentVersion) throws(SandboxError) {
+        if let text = objection(to: agent.definition, trusted: agent.trusted) {
+            throw SandboxError(.refused, stage: "mounts", errno: EPERM, detail: text)
+        }
+        plan.root = agent.definition.root.map(Self.resolved)
+        plan.mounts = agent.definition.mounts.map { (Self.resolved($0.host), $0.inside) }
+    }
+}
+
+/// The idle deadlines of all sessions, looked through by one task.
+public final class DeadlineTable: Sendable {
+    private let table = Mutex<[SessionID: IdleDeadline]>([:])
+
+    public init() {}
+
+    func set(_ id: SessionID, _ deadline: IdleDeadline?) {
+        table.withLock { $0[id] = deadline }
+    }
+
+    /// Sessions that are due.
+    func due(_ clock: any SessionClock) -> [SessionID] {
+        let boot = clock.boot
+        let wall = clock.wall
+        return table.withLock { table in
+            table.compactMap { $0.value.remaining(boot, wall: wall) <= 0 ? $0.key : nil }
+        }
+    }
+}
