@@ -67,7 +67,10 @@ let package = Package(
             name: "Sessions",
             dependencies: ["API", "AgentProtocols", "CSandbox", "Settings", "Sandbox", logging],
             swiftSettings: strict),
-        .target(name: "Storage", dependencies: ["Sessions", grdb, logging], swiftSettings: strict),
+        .target(
+            name: "Storage",
+            dependencies: ["API", "AgentProtocols", "Sandbox", "Sessions", "Settings", grdb],
+            swiftSettings: strict),
         .target(
             name: "Server",
             dependencies: ["API", "Archive", "Settings", "Sessions", hummingbird, logging] + nio,

@@ -36,9 +36,7 @@ public actor AgentCatalog {
             if let file = file(name, in: operatorDirectory) {
                 return try await registered(file, origin: .operator)
             }
-            if let known = try await store.newestAgent(name: name), known.origin == .deployed {
-                return known
-            }
+            if let known = try await store.newestAgent(name: name, origin: .deployed) { return known }
             if let file = file(name, in: shipped) { return try await registered(file, origin: .shipped) }
         } catch {
             throw WireError(code: .storageFailed, message: "The agent could not be read: \(error)")
@@ -59,7 +57,7 @@ public actor AgentCatalog {
             for file in files(in: shipped) {
                 found[file.definition.name] = try await registered(file, origin: .shipped)
             }
-            for version in try await store.agents() where version.origin == .deployed {
+            for version in try await store.agents(origin: .deployed) {
                 found[version.definition.name] = version
             }
             for file in files(in: operatorDirectory) {
@@ -90,7 +88,7 @@ public actor AgentCatalog {
                 message: "Agent '\(definition.name)' is set by the operator and cannot be replaced")
         }
         do throws(StoreError) {
-            let previous = try await store.newestAgent(name: definition.name)
+            let previous = try await store.newestAgent(name: definition.name, origin: .deployed)
             return try await insert(
                 definition, previous: previous, origin: .deployed, source: source, fingerprint: "",
                 trusted: trusted)
@@ -162,8 +160,8 @@ public actor AgentCatalog {
         _ file: AgentFile, origin: AgentVersion.Origin
     ) async throws(StoreError) -> AgentVersion {
         let fingerprint = trees.fingerprint(file.source)
-        let previous = try await store.newestAgent(name: file.definition.name)
-        if let previous, previous.origin == origin, previous.definition == file.definition,
+        let previous = try await store.newestAgent(name: file.definition.name, origin: origin)
+        if let previous, previous.definition == file.definition,
             previous.fingerprint == fingerprint
         {
             return previous

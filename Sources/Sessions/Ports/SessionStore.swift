@@ -86,11 +86,11 @@ public protocol SessionStore: Sendable {
     /// Ended or timed out before `date`: deletes their history.
     func purgeArchives(before date: Date) async throws(StoreError)
 
-    func newestAgent(name: String) async throws(StoreError) -> AgentVersion?
+    func newestAgent(name: String, origin: AgentVersion.Origin) async throws(StoreError) -> AgentVersion?
     func agentVersion(id: String, version: Int) async throws(StoreError) -> AgentVersion?
-    func agents() async throws(StoreError) -> [AgentVersion]
+    func agents(origin: AgentVersion.Origin) async throws(StoreError) -> [AgentVersion]
     func insert(_ agent: AgentVersion) async throws(StoreError)
-    /// The name no longer resolves; versions that live sessions pin stay readable.
+    /// The deployed agent's name no longer resolves; versions that live sessions pin stay readable.
     func deleteAgent(name: String) async throws(StoreError)
     func liveSessions(agentID: String) async throws(StoreError) -> Int
     /// Versions that no live session and no name refers to any more; forgets them.
