@@ -18,6 +18,7 @@ let hardenedC: [CSetting] = [
 ]
 
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(
@@ -73,15 +74,18 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "Server",
-            dependencies: ["API", "Archive", "Settings", "Sessions", hummingbird, logging] + nio,
+            dependencies: ["API", "Archive", "Sandbox", "Sessions", hummingbird, hummingbirdCore, logging] + nio,
+            swiftSettings: strict),
+        .target(
+            name: "Daemon",
+            dependencies: [
+                "CSandbox", "Sandbox", "Server", "Sessions", "Settings", "Storage", lifecycle, logging,
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ],
             swiftSettings: strict),
         .executableTarget(
             name: "superserved",
-            dependencies: [
-                "Settings", "Sandbox", "Server", "Sessions", "Storage", argumentParser,
-                lifecycle, logging,
-            ],
-            swiftSettings: strict),
+            dependencies: ["Daemon", "Settings", argumentParser, logging], swiftSettings: strict),
         .target(name: "Client", dependencies: ["API"] + nio, swiftSettings: strict),
         .target(
             name: "CLI",

@@ -222,6 +222,11 @@ public final class Launcher: Sendable {
         try await ask(CSANDBOX_LAUNCHER_LIST, Fields()).texts(CSANDBOX_TAG_SESSION)
     }
 
+    /// Ends launcher, keeper and every sandbox; their trees stay.
+    public func stop() async throws(SandboxError) {
+        _ = try await ask(CSANDBOX_LAUNCHER_STOP, Fields())
+    }
+
     /// Ends the connection; the launcher itself goes on.
     public func close() {
         inbox.state.withLock { $0.connection }?.close()

@@ -1,3 +1,4 @@
+internal import API
 internal import AgentProtocols
 public import Foundation
 internal import GRDB

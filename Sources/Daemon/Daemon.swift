@@ -1,0 +1,201 @@
+internal import CSandbox
+internal import Foundation
+public import Logging
+internal import Sandbox
+internal import Server
+internal import ServiceLifecycle
+internal import Sessions
+public import Settings
+internal import Storage
+internal import UnixSignals
+
+/// What the supervisor is started with.
+public struct DaemonOptions: Sendable {
+    public var directories: Directories
+    public var config: SupervisorConfig
+    /// Path of superserve-launcher.
+    public var launcher: String
+    /// Directory of the agents that ship with superserve; nil where there is none.
+    public var shippedAgents: String?
+    public var version: String
+    public var logger: Logger
+
+    public init(
+        directories: Directories, config: SupervisorConfig, launcher: String, shippedAgents: String?,
+        version: String, logger: Logger
+    ) {
+        self.directories = directories
+        self.config = config
+        self.launcher = launcher
+        self.shippedAgents = shippedAgents
+        self.version = version
+        self.logger = logger
+    }
+}
+
+/// The supervisor as a process: lock, directories, launcher, privileges, store, server; in that order.
+public struct Daemon: Sendable {
+    /// Service id where root starts the supervisor and the configuration names none: outside of every
+    /// range that useradd(8) and systemd hand out.
+    public static let defaultServiceID: UInt32 = 1_900_000_000
+
+    private let options: DaemonOptions
+    private let startedAs: uid_t
+
+    public init(_ options: DaemonOptions) {
+        self.options = options
+        startedAs = getuid()
+    }
+
+    /// Runs until SIGTERM or SIGINT, or until a client stops the service. `onReady` is called when the
+    /// socket answers.
+    public func run(onReady: @escaping @Sendable () -> Void) async throws {
+        let directories = options.directories
+        let lock = try directories.lock()
+        defer { close(lock) }
+        let host = try becomeService()
+        let store: SQLiteStore
+        do throws(StoreError) {
+            store = try SQLiteStore(path: directories.database)
+        } catch {
+            throw DaemonError("the state could not be opened: \(error)")
+        }
+        defer { store.close() }
+        let supervisor = makeSupervisor(store: store, host: host)
+        let capacity = try await host.blocks
+        try await supervisor.recover()
+        try await serve(supervisor, host: host, capacity: capacity, onReady: onReady)
+    }
+
+    /// Prepares directories, starts the keeper, and gives up every privilege.
+    private func becomeService() throws -> LauncherHost {
+        let config = options.config
+        let directories = options.directories
+        let group = try config.socketGroup.map(Self.groupID)
+        let isRoot = startedAs == 0
+        let uid = config.serviceUID ?? Self.defaultServiceID
+        let gid = config.serviceGID ?? config.serviceUID ?? Self.defaultServiceID
+        try directories.prepare(owner: isRoot ? (uid, gid) : nil, group: group)
+        var identity: [String] = []
+        if isRoot {
+            let first = config.subordinateFirst ?? Self.defaultServiceID + 1
+            let range = "\(first):\(config.subordinateCount ?? 65536)"
+            identity = [
+                "--service-uid", "\(uid)", "--service-gid", "\(gid)", "--sub-uid", range, "--sub-gid",
+                range,
+            ]
+        }
+        let process = LauncherProcess(
+            executable: options.launcher, directories: directories, identityArguments: identity)
+        if !process.answers() { try process.start() }
+        let result = csandbox_drop_privileges(isRoot ? uid : uid_t.max, isRoot ? gid : gid_t.max)
+        guard result == 0 else {
+            throw DaemonError("privileges could not be dropped: \(String(cString: strerror(-result)))")
+        }
+        try directories.checkReachable()
+        return try LauncherHost(
+            process: process, directories: directories, mayStartKeeper: !isRoot, logger: options.logger)
+    }
+
+    private static func groupID(_ name: String) throws(DaemonError) -> gid_t {
+        guard let entry = getgrnam(name) else {
+            throw DaemonError("the group '\(name)' (socket_group) does not exist")
+        }
+        return entry.pointee.gr_gid
+    }
+
+    private func makeSupervisor(store: SQLiteStore, host: LauncherHost) -> Supervisor {
+        let config = options.config
+        let directories = options.directories
+        let ceilings = MountCeilings(
+            mounts: config.allowedMounts, roots: config.allowedRoots,
+            forbidden: [directories.state, directories.runtime])
+        let clock = SystemClock()
+        let catalog = AgentCatalog(
+            store: store, clock: clock, shipped: options.shippedAgents,
+            operatorDirectory: config.agentsDirectory, copies: directories.agentCopies,
+            ceilings: ceilings, maximumSource: config.maximumDeploy, logger: options.logger)
+        return Supervisor(
+            store: store, host: host, clock: clock, limits: SessionLimits(config, ceilings: ceilings),
+            catalog: catalog, logger: options.logger)
+    }
+
+    private func serve(
+        _ supervisor: Supervisor, host: LauncherHost, capacity: Int,
+        onReady: @escaping @Sendable () -> Void
+    ) async throws {
+        let config = options.config
+        let stopRequests = AsyncStream.makeStream(of: Void.self)
+        let server = APIServer(
+            supervisor: supervisor,
+            options: ServerOptions(
+                socketPath: options.directories.socket, stateDirectory: options.directories.state,
+                version: options.version, capacity: min(capacity, config.maximumSessions),
+                maximumDeploy: config.maximumDeploy, maximumUpload: config.maximumUpload,
+                maximumClients: config.maximumClients,
+                operators: Operators(ownUID: startedAs, group: config.operatorGroup)),
+            requestStop: { stopRequests.continuation.yield() })
+        let logger = options.logger
+        umask(0o117)
+        let group = ServiceGroup(
+            configuration: .init(
+                services: [
+                    .init(service: Work { try await server.run(logger: logger) { onReady() } }),
+                    .init(service: Work { try await Self.housekeeping(supervisor) }),
+                    .init(service: Drain(supervisor: supervisor)),
+                    .init(
+                        service: StopOnRequest(
+                            requests: stopRequests.stream, supervisor: supervisor, host: host),
+                        successTerminationBehavior: .gracefullyShutdownGroup),
+                ],
+                gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+        try await group.run()
+    }
+
+    /// Deadlines twice a second, heartbeats of event streams, old archives once an hour.
+    private static func housekeeping(_ supervisor: Supervisor) async throws {
+        await cancelWhenGracefulShutdown {
+            var ticks = 0
+            while !Task.isCancelled {
+                await supervisor.checkDeadlines()
+                if ticks % 30 == 0 { supervisor.hub.wakeAll() }
+                if ticks % 7200 == 0 { try? await supervisor.purgeArchives() }
+                ticks += 1
+                try? await Task.sleep(for: .milliseconds(500))
+            }
+        }
+    }
+}
+
+/// A closure as a service.
+private struct Work: Service {
+    let body: @Sendable () async throws -> Void
+    func run() async throws { try await body() }
+}
+
+/// Ends event streams and sessions' drivers when the supervisor is told to leave; agents run on.
+private struct Drain: Service {
+    let supervisor: Supervisor
+
+    func run() async throws {
+        try? await gracefulShutdown()
+        await supervisor.leave()
+    }
+}
+
+/// Ends the whole service when a client asks for it (spec row 18).
+private struct StopOnRequest: Service {
+    let requests: AsyncStream<Void>
+    let supervisor: Supervisor
+    let host: LauncherHost
+
+    func run() async throws {
+        let asked = await cancelWhenGracefulShutdown {
+            for await _ in requests { return true }
+            return false
+        }
+        guard asked else { return }
+        await supervisor.stopAll()
+        await host.stopLauncher()
+    }
+}

@@ -1,0 +1,105 @@
+internal import Foundation
+internal import Dispatch
+internal import Glibc
+
+/// The supervisor's places on disk.
+public struct Directories: Sendable {
+    public var state: String
+    public var runtime: String
+
+    public var socket: String { runtime + "/superserved.sock" }
+    var launcherSocket: String { runtime + "/launcher.sock" }
+    var database: String { state + "/superserve.sqlite" }
+    var agentCopies: String { state + "/agents" }
+
+    /// Control socket of a session (`hex`: 32 digits).
+    func controlSocket(_ hex: String) -> String { "\(runtime)/s/\(hex).sock" }
+
+    /// Bytes of `sun_path` that are left for a path (unix(7)).
+    static let longestSocketPath = 107
+
+    /// Absolute paths, or an error that says what is wrong with them.
+    public init(state: String, runtime: String) throws(DaemonError) {
+        self.state = Self.absolute(state)
+        self.runtime = Self.absolute(runtime)
+        let longest = controlSocket(String(repeating: "0", count: 32)).utf8.count
+        guard longest <= Self.longestSocketPath else {
+            throw DaemonError(
+                "the runtime directory \(self.runtime) is too long: control sockets would have \(longest) of at most \(Self.longestSocketPath) bytes; choose a shorter --runtime-dir"
+            )
+        }
+    }
+
+    private static func absolute(_ path: String) -> String {
+        var path = path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
+        while path.count > 1, path.hasSuffix("/") { path.removeLast() }
+        return path
+    }
+
+    /// Creates what is missing and gives it to the service's ids. `group` may enter the runtime directory.
+    func prepare(owner: (uid: uid_t, gid: gid_t)?, group: gid_t?) throws(DaemonError) {
+        for path in [state, state + "/sessions", agentCopies] {
+            try make(path, mode: 0o700, owner: owner)
+        }
+        let shared = group != nil
+        try make(
+            runtime, mode: shared ? 0o2750 : 0o700,
+            owner: owner.map { ($0.uid, group ?? $0.gid) } ?? group.map { (uid_t.max, $0) })
+        try make(runtime + "/s", mode: 0o700, owner: owner)
+    }
+
+    private func make(_ path: String, mode: mode_t, owner: (uid_t, gid_t)?) throws(DaemonError) {
+        do {
+            try FileManager.default.createDirectory(
+                atPath: path, withIntermediateDirectories: true,
+                attributes: [.posixPermissions: NSNumber(value: mode & 0o777)])
+        } catch {
+            throw DaemonError("cannot create \(path): \((error as NSError).localizedDescription)")
+        }
+        var info = stat()
+        guard lstat(path, &info) == 0, info.st_mode & S_IFMT == S_IFDIR else {
+            throw DaemonError("\(path) is not a directory")
+        }
+        guard geteuid() == 0 || info.st_uid == geteuid() else {
+            throw DaemonError("\(path) belongs to another user (uid \(info.st_uid))")
+        }
+        if let owner, lchown(path, owner.0, owner.1) != 0 {
+            throw DaemonError("cannot give \(path) to uid \(owner.0): \(Self.error)")
+        }
+        guard chmod(path, mode) == 0 else {
+            throw DaemonError("cannot set the mode of \(path): \(Self.error)")
+        }
+    }
+
+    static var error: String { String(cString: strerror(errno)) }
+
+    /// After privileges are dropped: the directories must be usable by what the process is now.
+    func checkReachable() throws(DaemonError) {
+        for path in [state, runtime] where access(path, R_OK | W_OK | X_OK) != 0 {
+            throw DaemonError(
+                "\(path) cannot be used by uid \(geteuid()): \(Self.error); a directory above it may be closed, choose another place with --state-dir and --runtime-dir"
+            )
+        }
+    }
+
+    /// One supervisor a state directory: takes the lock, before anything else is touched. The descriptor
+    /// holds it for the life of the process.
+    func lock() throws(DaemonError) -> Int32 {
+        do {
+            try FileManager.default.createDirectory(
+                atPath: state, withIntermediateDirectories: true,
+                attributes: [.posixPermissions: NSNumber(value: 0o700)])
+        } catch {
+            throw DaemonError("cannot create \(state): \((error as NSError).localizedDescription)")
+        }
+        let descriptor = open(state + "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else {
+            throw DaemonError("the state directory \(state) is not writable: \(Self.error)")
+        }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            close(descriptor)
+            throw DaemonError("another supervisor is already running on \(state)")
+        }
+        return descriptor
+    }
+}

@@ -1,0 +1,113 @@
+internal import Logging
+internal import Sandbox
+internal import Sessions
+
+/// The sandbox host that sessions use: the launcher's socket, connected again when it was lost.
+actor LauncherHost: SandboxHost {
+    private let process: LauncherProcess
+    private let directories: Directories
+    private let reactor: PacketReactor
+    private let logger: Logger
+    /// False where privileges were given up: only root could start the same keeper again.
+    private let mayStartKeeper: Bool
+    private var launcher: Launcher?
+    private var connecting: Task<Launcher, any Error>?
+
+    init(
+        process: LauncherProcess, directories: Directories, mayStartKeeper: Bool, logger: Logger
+    ) throws(SandboxError) {
+        self.process = process
+        self.directories = directories
+        self.mayStartKeeper = mayStartKeeper
+        self.logger = logger
+        reactor = try PacketReactor()
+    }
+
+    private func current() async throws(SandboxError) -> Launcher {
+        if let launcher { return launcher }
+        let task = connecting ?? Task { try await connect() }
+        connecting = task
+        defer { connecting = nil }
+        do {
+            let new = try await task.value
+            launcher = new
+            return new
+        } catch let error as SandboxError {
+            throw error
+        } catch {
+            throw SandboxError(.disconnected, stage: "launcher", detail: "\(error)")
+        }
+    }
+
+    private func connect() async throws -> Launcher {
+        if mayStartKeeper, !process.answers() {
+            logger.notice("the launcher is gone; starting a new one")
+            do throws(DaemonError) { try process.start() } catch {
+                throw SandboxError(.disconnected, stage: "launcher", detail: error.description)
+            }
+        }
+        return try await Launcher.connect(
+            path: directories.launcherSocket, reactor: reactor, onExit: { _, _ in },
+            onClose: { [weak self] in
+                Task { await self?.lost() }
+            })
+    }
+
+    private func lost() { launcher = nil }
+
+    /// One request; once more on a new connection when the launcher had been replaced.
+    private func ask<T: Sendable>(
+        _ body: @Sendable (Launcher) async throws(SandboxError) -> T
+    ) async throws(SandboxError) -> T {
+        do throws(SandboxError) {
+            return try await body(try await current())
+        } catch {
+            guard error.code == .disconnected else { throw error }
+            launcher = nil
+            return try await body(try await current())
+        }
+    }
+
+    var blocks: Int {
+        get async throws(SandboxError) { try await current().blocks }
+    }
+
+    func start(_ plan: SandboxPlan) async throws(SandboxError) -> ProcessIdentity {
+        try await ask { launcher async throws(SandboxError) in
+            try await launcher.prepare(session: plan.session, block: plan.block)
+            return try await launcher.spawn(plan)
+        }
+    }
+
+    func attach(
+        session: String, process: ProcessIdentity, nonce: [UInt8],
+        onEvent: @escaping @Sendable (InitEvent) -> Void
+    ) async throws(SandboxError) -> (link: any SandboxLink, state: InitState) {
+        try await InitLink.connect(
+            path: directories.controlSocket(session), process: process, nonce: nonce, reactor: reactor,
+            onEvent: onEvent)
+    }
+
+    func kill(_ process: ProcessIdentity) async throws(SandboxError) {
+        try await ask { launcher async throws(SandboxError) in try await launcher.kill(process) }
+    }
+
+    func destroy(session: String) async throws(SandboxError) {
+        try await ask { launcher async throws(SandboxError) in
+            try await launcher.destroy(session: session)
+        }
+    }
+
+    func list() async throws(SandboxError) -> [String] {
+        try await ask { launcher async throws(SandboxError) in try await launcher.list() }
+    }
+
+    /// Ends the launcher, its keeper and every sandbox.
+    func stopLauncher() async {
+        do throws(SandboxError) {
+            try await current().stop()
+        } catch {
+            logger.warning("launcher not stopped: \(error)")
+        }
+    }
+}

@@ -1,3 +1,0 @@
-internal import Hummingbird
-import ServiceLifecycle
-print(1)
