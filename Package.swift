@@ -93,5 +93,19 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "superserve", dependencies: ["CLI", argumentParser], swiftSettings: strict),
+        .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
+        .testTarget(
+            name: "AgentProtocolsTests", dependencies: ["API", "AgentProtocols", "Sandbox", "Settings"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SandboxTests", dependencies: ["CSandbox", "Sandbox"], swiftSettings: strict),
+        .testTarget(
+            name: "SessionsTests",
+            dependencies: ["API", "AgentProtocols", "Sandbox", "Sessions", "Settings", "Storage", logging],
+            swiftSettings: strict),
+        .testTarget(
+            name: "StorageTests",
+            dependencies: ["API", "AgentProtocols", "Sessions", "Settings", "Storage", grdb],
+            swiftSettings: strict),
     ]
 )

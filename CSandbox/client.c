@@ -1,2 +1,0 @@
-// Replaced when the full CSandbox is merged.
-#include "csandbox.h"
