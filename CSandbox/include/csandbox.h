@@ -47,6 +47,7 @@ enum csandbox_frame_type {
     CSANDBOX_LAUNCHER_DESTROY = 5, // {SESSION}: deletes the session's tree and control socket; fine if absent
     CSANDBOX_LAUNCHER_MEASURE = 6, // {SESSION} -> OK {BYTES, FILES}
     CSANDBOX_LAUNCHER_LIST = 7,    // {} -> OK {SESSION*}: every session tree on disk
+    CSANDBOX_LAUNCHER_STOP = 8,    // {}: OK, then the keeper ends the launcher and every init, and leaves
     // launcher -> supervisor
     CSANDBOX_LAUNCHER_EXITED = 32, // unasked: {SESSION, PID, STATUS}: an init of this launcher ended (wait status)
 
