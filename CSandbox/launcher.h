@@ -121,6 +121,16 @@ void csandbox_notice_fail(int fd, const struct csandbox_failure *_Nonnull failur
 void csandbox_failure_from_report(struct csandbox_failure *_Nonnull failure, char stage[_Nonnull 64],
                                   const struct csandbox_report *_Nonnull report);
 
+// --- sockets.c: control sockets of sessions ---------------------------------------------------------------------
+
+// Binds `<session>.sock` in the directory; a stale one is replaced, -EBUSY when an init still listens.
+int csandbox_socket_bind(int sockets_fd, const char *_Nonnull session, struct csandbox_failure *_Nonnull failure);
+// Whether some process listens on the session's socket.
+bool csandbox_socket_alive(int sockets_fd, const char *_Nonnull session);
+void csandbox_socket_remove(int sockets_fd, const char *_Nonnull session);
+// Removes every socket on which nobody listens.
+void csandbox_socket_sweep(int sockets_fd);
+
 // --- cgroup.c: groups of the sessions, where cgroup v2 is writable --------------------------------------------------
 
 // Makes `<own group>/superserve-sessions.<id>` and its leaf for launchers. Descriptor, or -1: no groups here.
