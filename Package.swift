@@ -82,9 +82,15 @@ let package = Package(
         .target(name: "Client", dependencies: ["API"] + nio, swiftSettings: strict),
         .target(
             name: "CLI",
-            dependencies: ["API", "Archive", "Client", "Settings", argumentParser],
+            dependencies: ["API", "Archive", "Client", argumentParser],
             swiftSettings: strict),
         .executableTarget(
-            name: "superserve", dependencies: ["CLI", argumentParser], swiftSettings: strict),
+            name: "superserve", dependencies: ["CLI"], swiftSettings: strict),
+        .testTarget(name: "ArchiveTests", dependencies: ["Archive"], swiftSettings: strict),
+        .testTarget(
+            name: "ClientTests", dependencies: ["API", "Client"] + nio, swiftSettings: strict),
+        .testTarget(
+            name: "CLITests", dependencies: ["API", "Archive", "CLI", "Client"],
+            swiftSettings: strict),
     ]
 )
