@@ -2,7 +2,7 @@ internal import CLI
 
 @main
 enum Program {
-    static func main() async {
-        await CommandLineTool.main()
+    static func main() {
+        CommandLineTool.main()
     }
 }

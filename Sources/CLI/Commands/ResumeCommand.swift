@@ -20,6 +20,8 @@ struct ResumeCommand: AsyncParsableCommand {
     @OptionGroup var mode: AnswerOptions
     @OptionGroup var connection: ConnectionOptions
 
+    func validate() throws { try AnswerOptions.check(prompt) }
+
     func run() async throws {
         let console = Console()
         let isConversation = mode.isConversation
@@ -46,7 +48,8 @@ struct ResumeCommand: AsyncParsableCommand {
         case (let message?, _): try await run.answer(message)
         case (nil, let turn?): try await run.attach(turn)
         case (nil, nil):
-            throw ValidationError("There is no message: give a PROMPT or pipe one in.")
+            throw CLIError.usage(
+                    "There is no message: give a PROMPT or pipe one in", of: "sessions resume")
         }
     }
 

@@ -42,6 +42,7 @@ struct RunCommand: AsyncParsableCommand {
         guard !CellText.fold(agent).isEmpty else {
             throw ValidationError("The agent's name is empty.")
         }
+        try AnswerOptions.check(prompt)
         if detach, remove { throw ValidationError("--detach and --rm exclude each other.") }
         let bounds = APILimits.idleTimeoutSeconds
         if let idleTimeout, !bounds.contains(idleTimeout.seconds) {
@@ -56,7 +57,8 @@ struct RunCommand: AsyncParsableCommand {
         if !isConversation {
             message = try await MessageInput.read(argument: prompt, console: console)
             guard message != nil else {
-                throw ValidationError("There is no message: give a PROMPT or pipe one in.")
+                throw CLIError.usage(
+                    "There is no message: give a PROMPT or pipe one in", of: "run")
             }
         }
         if let message { try MessageDelivery.check(message) }
@@ -86,6 +88,13 @@ struct AnswerOptions: ParsableArguments {
 
     @Flag(help: "Answer once; print one event a line as JSON.")
     var json = false
+
+    /// Refuses a prompt that says nothing.
+    static func check(_ prompt: String?) throws {
+        if let prompt, CellText.fold(prompt).isEmpty {
+            throw ValidationError("The prompt is empty.")
+        }
+    }
 
     /// Spec row 11.
     var isConversation: Bool {

@@ -1,5 +1,4 @@
 internal import API
-internal import ArgumentParser
 internal import Foundation
 
 /// Where the message of a single answer comes from (spec row 11).
@@ -8,12 +7,7 @@ enum MessageInput {
     ///
     /// - Returns: nil where there is none.
     static func read(argument: String?, console: Console) async throws -> String? {
-        if let argument {
-            guard !CellText.fold(argument).isEmpty else {
-                throw ValidationError("The prompt is empty.")
-            }
-            return argument
-        }
+        if let argument { return argument }
         let situation = TerminalSituation.current()
         if situation.allowsQuestions { return try await ask(console) }
         guard !situation.inputIsTerminal else { return nil }

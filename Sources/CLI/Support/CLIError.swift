@@ -12,6 +12,13 @@ struct CLIError: Error, Sendable, Equatable {
         self.exitCode = exitCode
     }
 
+    /// Wrong usage that shows only while the command runs.
+    ///
+    /// - Parameter command: without `superserve`, for example `sessions resume`.
+    static func usage(_ message: String, of command: String) -> CLIError {
+        CLIError(message, hint: "See: superserve \(command) --help", exitCode: 64)
+    }
+
     /// The turn was cancelled from this terminal.
     static let cancelled = CLIError(nil, exitCode: 130)
     /// Nobody reads the output any more.

@@ -1,39 +1,52 @@
 internal import ArgumentParser
 internal import Foundation
+internal import Synchronization
 
 /// The `superserve` program.
 public enum CommandLineTool {
     /// Parses the arguments of the process, runs the command and exits.
-    public static func main() async -> Never {
+    ///
+    /// The main thread only waits: an asynchronous `main` would end in dispatch's `sigsuspend`, which
+    /// lets every blocked signal through again.
+    public static func main() -> Never {
         let signals = ProcessSignals()
-        var command: any ParsableCommand
+        let finished = DispatchSemaphore(value: 0)
+        let status = Mutex(Int32(1))
+        Task {
+            let result = await ProcessSignals.$current.withValue(signals) { await run() }
+            status.withLock { $0 = result }
+            finished.signal()
+        }
+        finished.wait()
+        exit(status.withLock { $0 })
+    }
+
+    @concurrent
+    private static func run() async -> Int32 {
         do {
-            command = try Superserve.parseAsRoot()
+            var command = parse()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+            return 0
+        } catch {
+            return await report(error)
+        }
+    }
+
+    private static func parse() -> any ParsableCommand {
+        do {
+            return try Superserve.parseAsRoot()
         } catch {
             Superserve.exit(withError: error)
         }
-        let status = await ProcessSignals.$current.withValue(signals) {
-            do {
-                if var asynchronous = command as? any AsyncParsableCommand {
-                    try await asynchronous.run()
-                } else {
-                    try command.run()
-                }
-                return Int32(0)
-            } catch {
-                return await report(error, of: type(of: command))
-            }
-        }
-        exit(status)
     }
 
-    private static func report(
-        _ error: any Error, of command: any ParsableCommand.Type
-    ) async -> Int32 {
-        // The parser's own errors know how to print usage and which code to exit with.
-        if error is ValidationError || error is CleanExit || error is ExitCode {
-            command.exit(withError: error)
-        }
+    private static func report(_ error: any Error) async -> Int32 {
+        // Help and versions are errors to the parser; it knows how to print them.
+        if error is CleanExit || error is ExitCode { Superserve.exit(withError: error) }
         let failure = CLIError(error)
         let console = Console()
         await console.err(failure.text(console.errPalette))
