@@ -89,10 +89,10 @@ let package = Package(
         .target(name: "Client", dependencies: ["API"] + nio, swiftSettings: strict),
         .target(
             name: "CLI",
-            dependencies: ["API", "Archive", "Client", "Settings", argumentParser],
+            dependencies: ["API", "Archive", "Client", argumentParser],
             swiftSettings: strict),
         .executableTarget(
-            name: "superserve", dependencies: ["CLI", argumentParser], swiftSettings: strict),
+            name: "superserve", dependencies: ["CLI"], swiftSettings: strict),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
         .testTarget(
             name: "AgentProtocolsTests", dependencies: ["API", "AgentProtocols", "Sandbox", "Settings"],
@@ -106,6 +106,12 @@ let package = Package(
         .testTarget(
             name: "StorageTests",
             dependencies: ["API", "AgentProtocols", "Sessions", "Settings", "Storage", grdb],
+            swiftSettings: strict),
+        .testTarget(name: "ArchiveTests", dependencies: ["Archive"], swiftSettings: strict),
+        .testTarget(
+            name: "ClientTests", dependencies: ["API", "Client"] + nio, swiftSettings: strict),
+        .testTarget(
+            name: "CLITests", dependencies: ["API", "Archive", "CLI", "Client"],
             swiftSettings: strict),
     ]
 )
