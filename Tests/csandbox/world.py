@@ -43,6 +43,7 @@ class Session:
 
     def connect(self, **options):
         init = wire.Init(self.path, self.nonce, **options)
+        init.session = self
         self.connections.append(init)
         return init
 
@@ -216,6 +217,4 @@ class World:
     def init(self, **options):
         """A spawned session's first connection."""
         with self.session(**options) as session:
-            connection = session.connect()
-            connection.session = session
-            yield connection
+            yield session.connect()
