@@ -6,8 +6,8 @@ import select
 import socket
 import struct
 import time
-from errno import (EACCES, EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOEXEC, ENOSYS, ENOTDIR, EPERM,
-                   EPROTO, ESRCH, ESTALE)
+from errno import (EACCES, EBUSY, ECANCELED, EEXIST, EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT,
+                   ENOEXEC, ENOSYS, ENOTDIR, EPERM, EPROTO, EROFS, ESRCH, ESTALE)
 
 MAGIC = 0x56525353
 VERSION = 1
