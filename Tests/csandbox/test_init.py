@@ -302,9 +302,10 @@ def test_orphans_are_reaped(world):
     with world.init() as init:
         script = ("import os,time\nfor i in range(200):\n  if os.fork() == 0:\n    os.fork(); os._exit(0)\n"
                   "while True:\n  try: os.wait()\n  except ChildProcessError: break\n"
+                  "def state(p):\n  try: return open(f'/proc/{p}/stat').read().rsplit(')', 1)[1].split()[0]\n"
+                  "  except OSError: return None\n"
                   "while True:\n"
-                  "  states = [open(f'/proc/{p}/stat').read().rsplit(')', 1)[1].split()[0]\n"
-                  "            for p in os.listdir('/proc') if p.isdigit()]\n"
+                  "  states = [s for s in map(state, filter(str.isdigit, os.listdir('/proc'))) if s]\n"
                   "  if len(states) == 2: break\n")
         assert init.run(1, python(script), ENV)[0][0] == 0
 
