@@ -33,8 +33,14 @@ static void add_clone(struct csandbox_plan *plan, const char *source, const char
                                    .target = target, .optional = optional});
 }
 
-// The new /proc can still be written here; afterwards namespaces are used up for good: a second wall behind the
-// seccomp program, which needs CAP_SYS_RESOURCE in the session's user namespace (sysctl table of user_namespaces(7)).
+static void add_read_only(struct csandbox_plan *plan, const char *target) {
+    add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_READ_ONLY, .stage = "mask", .fd = -1, .target = target,
+                                   .flags = COMMON | MS_NOEXEC, .optional = true});
+}
+
+// While /proc/sys can still be written, namespaces are used up for good: a second wall behind the seccomp program. It
+// needs CAP_SYS_RESOURCE in the session's user namespace, and comes after every mount, because open_tree(2) makes a
+// mount namespace too (sysctls in user_namespaces(7)).
 static void plan_namespaces(struct csandbox_plan *plan) {
     static const char *const names[] = {
         "proc/sys/user/max_user_namespaces", "proc/sys/user/max_pid_namespaces",
@@ -45,6 +51,7 @@ static void plan_namespaces(struct csandbox_plan *plan) {
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_WRITE, .stage = "namespace limits", .fd = -1,
                                        .target = names[i], .data = "0", .optional = true});
+    add_read_only(plan, "proc/sys");
 }
 
 static void plan_proc(struct csandbox_plan *plan) {
@@ -54,18 +61,13 @@ static void plan_proc(struct csandbox_plan *plan) {
         "proc/sched_debug",   "proc/scsi",       "proc/softirqs",    "proc/timer_list",  "proc/timer_stats",
         "proc/vmallocinfo",
     };
-    static const char *const read_only[] = {
-        "proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger",
-    };
+    static const char *const read_only[] = {"proc/bus", "proc/fs", "proc/irq", "proc/sysrq-trigger"};
     // hidepid: an agent sees neither init nor a helper that works in its name.
     add_mount(plan, "proc", "proc", COMMON | MS_NOEXEC, "hidepid=invisible");
-    plan_namespaces(plan);
     for (size_t i = 0; i < sizeof covered / sizeof covered[0]; i++)
         add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_COVER, .stage = "mask", .fd = -1, .target = covered[i],
                                        .optional = true});
-    for (size_t i = 0; i < sizeof read_only / sizeof read_only[0]; i++)
-        add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_READ_ONLY, .stage = "mask", .fd = -1,
-                                       .target = read_only[i], .optional = true});
+    for (size_t i = 0; i < sizeof read_only / sizeof read_only[0]; i++) add_read_only(plan, read_only[i]);
 }
 
 // A root of the session's own: its top-level entries are those of the template or of the operator's tree, and there
@@ -132,6 +134,7 @@ int csandbox_plan_build(struct csandbox_plan *plan, const struct csandbox_trees 
     }
     if (own_root)
         add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_PIVOT, .stage = "root", .fd = -1});
+    plan_namespaces(plan);
     add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_HOST_NAME, .stage = "host name", .fd = -1,
                                    .data = "superserve"});
     add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_LOOPBACK, .stage = "loopback", .fd = -1});

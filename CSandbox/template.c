@@ -96,7 +96,7 @@ static int take_system(struct pieces *pieces, struct links *links, struct csandb
     return take_tree(pieces, "/proc", 0, true, failure);
 }
 
-static int make_skeleton(int root, const struct links *links, struct csandbox_failure *failure) {
+static int make_skeleton(int root, const struct links *links, const char *shell, struct csandbox_failure *failure) {
     static const char *const directories[] = {
         "proc", "dev", "dev/pts", "dev/shm", "tmp", "run", "var", "workspace", "home", "home/agent", "agent",
     };
@@ -114,7 +114,7 @@ static int make_skeleton(int root, const struct links *links, struct csandbox_fa
     for (size_t i = 0; i < SYSTEM_NAMES; i++)
         if (links->target[i][0] != '\0' && symlinkat(links->target[i], root, system_names[i]) < 0)
             return csandbox_fail(failure, "template", errno, "link /%s", system_names[i]);
-    return csandbox_template_etc(root, failure);
+    return csandbox_template_etc(root, shell, failure);
 }
 
 static int attach_pieces(int root, const struct pieces *pieces, struct csandbox_failure *failure) {
@@ -133,13 +133,14 @@ static int attach_pieces(int root, const struct pieces *pieces, struct csandbox_
 }
 
 static int build_root(struct pieces *pieces, const struct links *links, struct csandbox_failure *failure) {
+    const char *shell = access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh"; // before /usr is covered
     // Any directory will do to hang the new root on; this one is known to exist and has been cloned already.
     if (mount("template", "/usr", "tmpfs", MS_NOSUID | MS_NODEV, "size=64m,nr_inodes=32768,mode=0755") < 0)
         return csandbox_fail(failure, "template", errno, "mount tmpfs");
     CSANDBOX_AUTO_FD int root = open("/usr", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root < 0) return csandbox_fail(failure, "template", errno, "open the new root");
     const mode_t before = umask(022);
-    const int made = make_skeleton(root, links, failure) < 0 || attach_pieces(root, pieces, failure) < 0;
+    const int made = make_skeleton(root, links, shell, failure) < 0 || attach_pieces(root, pieces, failure) < 0;
     umask(before);
     if (made != 0) return -failure->error;
     struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};

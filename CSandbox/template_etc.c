@@ -130,13 +130,13 @@ static int copy_named(int from_dir, int to_dir, const char *name, struct budget 
 }
 
 // What a session is told about users, names and networks: nothing of the host's.
-static int write_own_files(int etc_fd, struct csandbox_failure *failure) {
+static int write_own_files(int etc_fd, const char *shell, struct csandbox_failure *failure) {
     char passwd[256];
     (void)snprintf(passwd, sizeof passwd,
                    "root:x:0:0:root:/:/bin/sh\n"
                    "agent:x:1000:1000:agent:/home/agent:%s\n"
                    "nobody:x:65534:65534:nobody:/:/bin/false\n",
-                   access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh");
+                   shell);
     const struct {
         const char *name, *text;
     } files[] = {
@@ -158,11 +158,11 @@ static int write_own_files(int etc_fd, struct csandbox_failure *failure) {
     return 0;
 }
 
-int csandbox_template_etc(int root_fd, struct csandbox_failure *failure) {
+int csandbox_template_etc(int root_fd, const char *shell, struct csandbox_failure *failure) {
     if (mkdirat(root_fd, "etc", 0755) < 0) return csandbox_fail(failure, "template", errno, "mkdir /etc");
     CSANDBOX_AUTO_FD int to = openat(root_fd, "etc", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (to < 0) return csandbox_fail(failure, "template", errno, "open /etc");
-    if (write_own_files(to, failure) < 0) return -failure->error;
+    if (write_own_files(to, shell, failure) < 0) return -failure->error;
     CSANDBOX_AUTO_FD int from = open("/etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (from < 0) return csandbox_fail(failure, "template", errno, "open the host's /etc");
     struct budget budget = {ENTRIES_MAX, BYTES_MAX};
