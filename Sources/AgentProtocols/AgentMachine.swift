@@ -244,6 +244,8 @@ public struct AgentMachine: Codable, Sendable, Hashable {
             return finish(
                 .failed(.init(code: "agent_start_failed", message: "The agent could not be started: \(cause)"))
             )
+        case .stdout where process == .dying && turn == .none:
+            return [] // what a killed process still had in its pipe belongs to no answer
         case .stdout(let bytes): return output(bytes, now: now)
         case .stderr(let bytes):
             stderrTail.append(bytes)

@@ -42,6 +42,7 @@ public struct Daemon: Sendable {
     private let options: DaemonOptions
     private let startedAs: uid_t
     private let launcher: LauncherProcess
+    private let startedKeeper: Bool
 
     /// Takes the lock, prepares the directories, starts the keeper and gives up every privilege. Capabilities
     /// belong to threads (capabilities(7)), so this is called before the process has a second one.
@@ -50,7 +51,7 @@ public struct Daemon: Sendable {
         startedAs = getuid()
         // Held for the life of the process, so the descriptor is kept nowhere.
         _ = try options.directories.lock()
-        launcher = try Self.becomeService(options, startedAs: startedAs)
+        (launcher, startedKeeper) = try Self.becomeService(options, startedAs: startedAs)
     }
 
     /// Runs until SIGTERM or SIGINT, or until a client stops the service. `onReady` is called when the
@@ -64,6 +65,7 @@ public struct Daemon: Sendable {
         do throws(StoreError) {
             store = try SQLiteStore(path: directories.database)
         } catch {
+            if startedKeeper { await host.stopLauncher() }
             throw DaemonError("the state could not be opened: \(error)")
         }
         defer { store.close() }
@@ -76,7 +78,7 @@ public struct Daemon: Sendable {
     /// Prepares directories, starts the keeper, and gives up every privilege.
     private static func becomeService(
         _ options: DaemonOptions, startedAs: uid_t
-    ) throws(DaemonError) -> LauncherProcess {
+    ) throws(DaemonError) -> (LauncherProcess, startedKeeper: Bool) {
         let config = options.config
         let directories = options.directories
         var group: gid_t?
@@ -96,13 +98,14 @@ public struct Daemon: Sendable {
         }
         let process = LauncherProcess(
             executable: options.launcher, directories: directories, identityArguments: identity)
-        if !process.answers() { try process.start() }
+        let mustStart = !process.answers()
+        if mustStart { try process.start() }
         let result = csandbox_drop_privileges(isRoot ? uid : uid_t.max, isRoot ? gid : gid_t.max)
         guard result == 0 else {
             throw DaemonError("privileges could not be dropped: \(String(cString: strerror(-result)))")
         }
         try directories.checkReachable()
-        return process
+        return (process, mustStart)
     }
 
     private static func groupID(_ name: String) throws(DaemonError) -> gid_t {

@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Synchronization
 
 /// A file descriptor with one owner, closed when the owner goes.
 public struct OwnedDescriptor: ~Copyable, Sendable {
@@ -18,19 +19,23 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
     deinit { close(rawValue) }
 }
 
-/// A descriptor that came with a packet; closed when nobody holds it any more.
+/// A descriptor that came with a packet; closed when nobody holds it any more and nobody took it.
 public final class PassedDescriptor: Sendable {
-    /// The number, valid as long as this object lives.
-    public let rawValue: Int32
+    private let descriptor: Mutex<Int32?>
 
-    init(_ rawValue: Int32) { self.rawValue = rawValue }
+    init(_ rawValue: Int32) { descriptor = Mutex(rawValue) }
 
-    deinit { close(rawValue) }
+    deinit {
+        if let rawValue = descriptor.withLock({ $0 }) { close(rawValue) }
+    }
 
-    /// A second descriptor of the same open file, owned by the caller.
-    public func duplicate() throws(SandboxError) -> OwnedDescriptor {
-        let copy = fcntl(rawValue, F_DUPFD_CLOEXEC, 3)
-        guard copy >= 0 else { throw SandboxError(.refused, stage: "dup", errno: errno) }
-        return OwnedDescriptor(copy)
+    /// The descriptor, owned by the caller from here on; once.
+    public func take() throws(SandboxError) -> OwnedDescriptor {
+        let taken = descriptor.withLock { value in
+            defer { value = nil }
+            return value
+        }
+        guard let taken else { throw SandboxError(.protocolViolation, stage: "descriptor taken twice") }
+        return OwnedDescriptor(taken)
     }
 }

@@ -8,7 +8,7 @@ enum PipeStream {
     typealias Pipe = NIOAsyncChannel<ByteBuffer, ByteBuffer>
 
     static func writing(_ transfer: FileTransfer) async throws -> Pipe {
-        let descriptor = try transfer.pipe.duplicate().release()
+        let descriptor = try transfer.pipe.take().release()
         return try await NIOPipeBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .takingOwnershipOfDescriptor(output: descriptor) { channel in
                 channel.eventLoop.makeCompletedFuture {
@@ -31,7 +31,7 @@ final class PulledPipe: Sendable {
     private let chunks: AsyncThrowingStream<ByteBuffer, any Error>
 
     init(_ transfer: FileTransfer) async throws {
-        let descriptor = try transfer.pipe.duplicate().release()
+        let descriptor = try transfer.pipe.take().release()
         let pipe = try await NIOPipeBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .takingOwnershipOfDescriptor(input: descriptor) { channel in
                 channel.eventLoop.makeCompletedFuture {

@@ -47,7 +47,7 @@ def main():
                 print(f"ok   {label} ({time.monotonic() - began:.1f}s)", flush=True)
             except Exception as error:  # noqa: BLE001 - every failure is reported
                 failed.append(label)
-                print(f"FAIL {label}: {error}", flush=True)
+                print(f"FAIL {label}: {str(error)[:1500]}", flush=True)
                 if not isinstance(error, harness.Failure):
                     traceback.print_exc()
     for label in failed:
