@@ -14,6 +14,12 @@ extension CLIError {
         }
     }
 
+    /// Whether an error is one of this program's own.
+    static func canReport(_ error: any Error) -> Bool {
+        error is CLIError || error is ClientError || error is ArchiveError
+            || error is CancellationError
+    }
+
     private init(client error: ClientError) {
         if error.code == .body, let cause = error.cause {
             self.init(cause)
