@@ -75,5 +75,8 @@ struct CopyCommand: AsyncParsableCommand {
             let text = String(decoding: try WireJSON.encode(report), as: UTF8.self)
             try await console.out(JSONText.clean(text) + "\n")
         }
+        guard report.isWhole else {
+            throw CLIError("Not everything could be read in the session; the rest was copied")
+        }
     }
 }

@@ -18,7 +18,9 @@ struct HistoryCommand: AsyncParsableCommand {
     @OptionGroup var connection: ConnectionOptions
 
     func validate() throws {
-        if markdown, output.json { throw ValidationError("--markdown and --json exclude each other.") }
+        if markdown, output.json {
+            throw ValidationError("--markdown and --json exclude each other.")
+        }
     }
 
     func run() async throws {

@@ -21,6 +21,9 @@ actor FileReceiver {
 
     func feed(_ bytes: [UInt8]) throws { try extractor.feed(bytes[...]) }
 
+    /// True once the end of the archive was read.
+    var isComplete: Bool { extractor.isComplete }
+
     func finish() throws -> TarExtractor.Summary { try extractor.finish() }
 
     /// The file creation mask of this process.

@@ -10,6 +10,8 @@ struct FileTransfer: Sendable {
         var bytes: Int64
         /// What was left out and why.
         var notes: [String]
+        /// False where the session could not read everything.
+        var isWhole = true
     }
 
     let client: APIClient
@@ -21,11 +23,18 @@ struct FileTransfer: Sendable {
         let receiver = try FileReceiver(
             try DownloadTarget(local, for: path), byteLimit: byteLimit,
             mask: FileReceiver.creationMask())
-        try await client.readFiles(id, path: path.text) { try await receiver.feed($0) }
+        var isWhole = true
+        do {
+            try await client.readFiles(id, path: path.text) { try await receiver.feed($0) }
+        } catch let error as ClientError where error.code == .lost {
+            // A whole archive on a broken line: something in the session could not be read.
+            guard await receiver.isComplete else { throw error }
+            isWhole = false
+        }
         let summary = try await receiver.finish()
         let hidden = summary.leftOut - summary.notes.count
         let more = hidden > 0 ? ["Left out \(hidden) more"] : []
-        return Report(bytes: summary.bytes, notes: summary.notes + more)
+        return Report(bytes: summary.bytes, notes: summary.notes + more, isWhole: isWhole)
     }
 
     /// Writes a file of a session to standard output.

@@ -12,13 +12,12 @@ enum LocalPath {
         return stat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFDIR
     }
 
-    /// The last part of a path; for `.`, `..` and `/` that of the directory they lead to.
+    /// The last part of a path; `.` for `.`, `..` and `/`, whose contents are meant.
     static func name(of path: String) -> String {
-        let last = path.split(separator: "/").last.map(String.init)
-        if let last, last != ".", last != ".." { return last }
-        guard let resolved = realpath(path, nil) else { return "files" }
-        defer { free(resolved) }
-        return String(cString: resolved).split(separator: "/").last.map(String.init) ?? "root"
+        guard let last = path.split(separator: "/").last, last != ".", last != ".." else {
+            return "."
+        }
+        return String(last)
     }
 
     /// The directory that a path is in.

@@ -43,7 +43,8 @@ extension CLIError {
     private static func hint(for answer: WireError) -> String? {
         if let hint = answer.hint { return hint }
         return switch answer.code {
-        case .sessionNotFound, .sessionAmbiguous: "List your sessions with: superserve sessions list"
+        case .sessionNotFound, .sessionAmbiguous:
+            "List your sessions with: superserve sessions list"
         case .agentNotFound: "List the agents with: superserve agents list"
         default: nil
         }
