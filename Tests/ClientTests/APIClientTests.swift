@@ -14,7 +14,9 @@ import Testing
             "matches":["a1b2c3d4e5f6","a1f9e8d7c6b5"]}}
             """
         do {
-            try await server.run { _, _ in ScriptedServer.json(409, body) } while: {
+            try await server.run { _, _ in
+                ScriptedServer.json(409, body)
+            } while: {
                 _ = try await APIClient(socketPath: server.path).session("a1")
             }
             Issue.record("nothing was thrown")
@@ -36,7 +38,9 @@ import Testing
     func wrongAnswers(bytes: String, code: ClientError.Code) async throws {
         let server = try await ScriptedServer()
         await expectFailure(code) {
-            try await server.run { _, _ in ScriptedServer.Reply(bytes: bytes) } while: {
+            try await server.run { _, _ in
+                ScriptedServer.Reply(bytes: bytes)
+            } while: {
                 _ = try await APIClient(socketPath: server.path).health()
             }
         }
@@ -69,7 +73,9 @@ import Testing
 
     @Test func bodiesAreStreamed() async throws {
         let server = try await ScriptedServer()
-        try await server.run { _, _ in ScriptedServer.json(204, "") } while: {
+        try await server.run { _, _ in
+            ScriptedServer.json(204, "")
+        } while: {
             let pieces = Pieces(["one", "two"])
             try await APIClient(socketPath: server.path)
                 .writeFiles("abc", path: "/workspace/x") { await pieces.next() }
@@ -83,7 +89,9 @@ import Testing
     @Test func aBodyThatFailsIsTheError() async throws {
         let server = try await ScriptedServer()
         do {
-            try await server.run { _, _ in ScriptedServer.json(204, "") } while: {
+            try await server.run { _, _ in
+                ScriptedServer.json(204, "")
+            } while: {
                 try await APIClient(socketPath: server.path)
                     .writeFiles("abc", path: "/x") { throw Broken() }
             }
@@ -97,7 +105,9 @@ import Testing
 
     @Test func filesAreReadInPieces() async throws {
         let server = try await ScriptedServer()
-        let bytes = try await server.run { _, _ in ScriptedServer.events(["abc", "def"]) } while: {
+        let bytes = try await server.run { _, _ in
+            ScriptedServer.events(["abc", "def"])
+        } while: {
             let sum = Pieces([])
             await expectFailure(.lost) {
                 try await APIClient(socketPath: server.path).readFiles("abc", path: "x") {
