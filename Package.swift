@@ -113,7 +113,8 @@ let package = Package(
         .testTarget(
             name: "ClientTests", dependencies: ["API", "Client"] + nio, swiftSettings: strict),
         .testTarget(
-            name: "CLITests", dependencies: ["API", "Archive", "CLI", "Client"],
+            name: "CLITests",
+            dependencies: ["API", "Archive", "CLI", "Client", argumentParser],
             swiftSettings: strict),
     ]
 )

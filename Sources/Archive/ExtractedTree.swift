@@ -55,7 +55,9 @@ final class ExtractedTree {
         guard let file else { return }
         var rest = bytes
         while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { Glibc.write(file.descriptor, $0.baseAddress, $0.count) }
+            let count = rest.withUnsafeBytes {
+                Glibc.write(file.descriptor, $0.baseAddress, $0.count)
+            }
             if count < 0, errno == EINTR { continue }
             guard count > 0 else { throw .system("write '\(file.path.text)'", errno) }
             rest = rest.dropFirst(count)
@@ -113,7 +115,8 @@ final class ExtractedTree {
         let (from, sourceName) = try parent(of: source)
         guard let status = from.handle.status(sourceName), status.isRegular else {
             throw ArchiveError(
-                .unexpected, "'\(path.text)' is a hard link to '\(source.text)', which is no file here")
+                .unexpected,
+                "'\(path.text)' is a hard link to '\(source.text)', which is no file here")
         }
         let (parent, name) = try parent(of: path)
         try removeFile(parent.handle, name, path)

@@ -121,6 +121,9 @@ public final class TarExtractor {
         }
     }
 
+    /// True once the end of the archive was read.
+    public var isComplete: Bool { parser.isComplete }
+
     /// Ends the extraction: makes the links and sets the modes of directories.
     public func finish() throws -> Summary {
         do {
@@ -171,7 +174,8 @@ public final class TarExtractor {
             }
             guard entry.size <= Int64(first.limit) else {
                 throw ArchiveError(
-                    .tooLarge, "'\(first.name)' has \(entry.size) bytes; "
+                    .tooLarge,
+                    "'\(first.name)' has \(entry.size) bytes; "
                         + "the limit is \(first.limit)")
             }
             return .firstFile([])

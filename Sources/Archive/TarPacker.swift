@@ -101,7 +101,9 @@ public final class TarPacker {
             close(descriptor)
             throw .system("read \(path)", reason)
         }
-        if info.isDirectory { return try enter(DirectoryHandle(adopting: descriptor), topName, info) }
+        if info.isDirectory {
+            return try enter(DirectoryHandle(adopting: descriptor), topName, info)
+        }
         guard info.isRegular else {
             close(descriptor)
             throw ArchiveError(.unsupported, "\(path) is neither a file nor a directory")

@@ -77,13 +77,18 @@ public struct TarParser: Sendable {
         return events
     }
 
+    /// True once the end of the archive was read.
+    public var isComplete: Bool {
+        switch state {
+        case .end: true
+        case .zeroBlock: block.isEmpty
+        default: false
+        }
+    }
+
     /// To be called at the end of the input: throws unless the archive is complete.
     public func finish() throws(ArchiveError) {
-        switch state {
-        case .end: return
-        case .zeroBlock where block.isEmpty: return
-        default: throw ArchiveError(.truncated, "The archive is incomplete")
-        }
+        guard isComplete else { throw ArchiveError(.truncated, "The archive is incomplete") }
     }
 
     private mutating func header(_ block: ArraySlice<UInt8>) throws(ArchiveError) -> [Event] {

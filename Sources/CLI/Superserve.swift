@@ -13,7 +13,7 @@ struct Superserve: AsyncParsableCommand {
             """,
         version: Version.text,
         subcommands: [
-            RunCommand.self, SessionsCommand.self, AgentsCommand.self,
+            RunCommand.self, SessionsCommand.self, AgentsCommand.self, DeployCommand.self,
             SupervisorCommand.self, CompletionsCommand.self,
         ])
 }

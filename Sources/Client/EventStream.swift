@@ -132,7 +132,8 @@ public struct EventStream: Sendable {
         guard seq == last + 1 else {
             throw ClientError(
                 .gap,
-                "Events \(last + 1) to \(seq - 1) of session \(sessionID) are missing from its stream")
+                "Events \(last + 1) to \(seq - 1) of session \(sessionID) are missing from its stream"
+            )
         }
         last = seq
         return ReceivedEvent(event: event, json: message.data)

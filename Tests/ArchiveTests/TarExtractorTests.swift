@@ -31,7 +31,8 @@ import Testing
     ])
     func unsafeNamesAreRefused(name: String) throws {
         let directory = try TemporaryDirectory()
-        try FileManager.default.createDirectory(atPath: directory("in"), withIntermediateDirectories: false)
+        try FileManager.default.createDirectory(
+            atPath: directory("in"), withIntermediateDirectories: false)
         let inner = TarExtractor(
             into: try DirectoryHandle(path: directory("in")),
             options: .init(selection: .below(""), modes: .normalised))
@@ -44,7 +45,8 @@ import Testing
         let deep = String(repeating: "d/", count: 300)
         let long = String(repeating: "n", count: 256)
         for name in [deep, long, String(repeating: "12345678/", count: 500)] {
-            #expect(code { try extract(archive([.file(name + "f")]), into: directory) } == .unsafeName)
+            #expect(
+                code { try extract(archive([.file(name + "f")]), into: directory) } == .unsafeName)
         }
         #expect(try directory.listing().isEmpty)
     }
@@ -86,7 +88,8 @@ import Testing
         try outside.write("file", "precious")
         try directory.link("dir", to: outside.path)
         try directory.link("file", to: outside("file"))
-        #expect(code { try extract(archive([.file("dir/new", "x")]), into: directory) } == .obstructed)
+        #expect(
+            code { try extract(archive([.file("dir/new", "x")]), into: directory) } == .obstructed)
         #expect(code { try extract(archive([.file("file", "x")]), into: directory) } == .obstructed)
         #expect(code { try extract(archive([.directory("dir")]), into: directory) } == .obstructed)
         #expect(
@@ -112,7 +115,8 @@ import Testing
         try directory.write("dir/inner", "x")
         #expect(code { try extract(archive([.file("dir", "y")]), into: directory) } == .obstructed)
         #expect(code { try extract(archive([.directory("file")]), into: directory) } == .obstructed)
-        #expect(code { try extract(archive([.file("file/x", "y")]), into: directory) } == .obstructed)
+        #expect(
+            code { try extract(archive([.file("file/x", "y")]), into: directory) } == .obstructed)
         #expect(try directory.listing() == ["dir/", "dir/inner", "file"])
     }
 
@@ -148,7 +152,9 @@ import Testing
 
     @Test func halfAFileIsTakenAway() throws {
         let directory = try TemporaryDirectory()
-        let bytes = archive([.file("whole", "x"), .file("half", String(repeating: "y", count: 5000))])
+        let bytes = archive([
+            .file("whole", "x"), .file("half", String(repeating: "y", count: 5000)),
+        ])
         let cut = Array(bytes[..<3000])
         #expect(code { try extract(cut, into: directory) } == .truncated)
         #expect(try directory.listing() == ["whole"])
@@ -200,7 +206,8 @@ import Testing
         let bytes = archive([
             .file("superserve.yaml", "name: x\n"), .directory("source", mode: 0o700),
             .file("source/agent.py", "print()", mode: 0o600), .file("source/run", "", mode: 0o700),
-            .file("elsewhere", "ignored"), .other(.symbolicLink, "source/python", to: "/usr/bin/python3"),
+            .file("elsewhere", "ignored"),
+            .other(.symbolicLink, "source/python", to: "/usr/bin/python3"),
             .other(.symbolicLink, "source/shadow", to: "/etc/../root"),
             .other(.symbolicLink, "source/libc", to: "/lib64/libc.so"),
         ])
@@ -227,7 +234,9 @@ import Testing
             [Made](), [.file("other", "x")], [.directory("superserve.yaml")],
             [.other(.symbolicLink, "superserve.yaml", to: "x")],
         ] {
-            #expect(code { try extract(archive(entries), into: directory, firstFile: first) } == .unexpected)
+            #expect(
+                code { try extract(archive(entries), into: directory, firstFile: first) }
+                    == .unexpected)
         }
         let large = archive([.file("superserve.yaml", String(repeating: "x", count: 11))])
         #expect(code { try extract(large, into: directory, firstFile: first) } == .tooLarge)

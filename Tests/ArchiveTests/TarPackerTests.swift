@@ -51,7 +51,9 @@ import Testing
         let source = try TemporaryDirectory()
         try source.write("d/a", "12345")
         try source.write("d/b", "12345")
-        #expect(code { _ = try pack(TarPacker(path: source("d"), name: "d", byteLimit: 9)) } == .tooLarge)
+        #expect(
+            code { _ = try pack(TarPacker(path: source("d"), name: "d", byteLimit: 9)) }
+                == .tooLarge)
         #expect(throws: Never.self) {
             try pack(TarPacker(path: source("d"), name: "d", byteLimit: 10))
         }

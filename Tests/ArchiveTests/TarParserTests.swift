@@ -119,13 +119,17 @@ import Testing
             try directory.link("t/link", to: "a.txt")
             let tar = Process()
             tar.executableURL = URL(fileURLWithPath: "/bin/tar")
-            tar.arguments = ["-C", directory.path, "--format=\(format)", "-cf", directory("x"), "t"]
+            tar.arguments = [
+                "-C", directory.path, "--format=\(format)", "-cf", directory("x"), "t",
+            ]
             try tar.run()
             tar.waitUntilExit()
             try #require(tar.terminationStatus == 0)
             let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: directory("x"))))
             let files = try parse(bytes).filter { $0.entry.kind == .file }
-            #expect(files.map(\.data).sorted { $0.count > $1.count } == ["alpha", "beta"].map { Array($0.utf8) })
+            #expect(
+                files.map(\.data).sorted { $0.count > $1.count }
+                    == ["alpha", "beta"].map { Array($0.utf8) })
         }
     }
 

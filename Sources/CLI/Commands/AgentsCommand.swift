@@ -81,7 +81,8 @@ struct DeleteAgentCommand: AsyncParsableCommand {
         let console = Console()
         try await connection.connect(console).deleteAgent(agent.name)
         if output.json {
-            let deleted = String(decoding: try WireJSON.encode(["deleted": agent.name]), as: UTF8.self)
+            let deleted = String(
+                decoding: try WireJSON.encode(["deleted": agent.name]), as: UTF8.self)
             try await console.out(JSONText.clean(deleted) + "\n")
         } else {
             try await console.out("✓ Agent '\(CellText.clean(agent.name))' deleted\n")

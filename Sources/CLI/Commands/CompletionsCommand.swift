@@ -30,7 +30,8 @@ struct CompletionsCommand: ParsableCommand {
 
     func run() throws {
         let script = Superserve.completionScript(for: shell.completionShell)
-        let text = output.json ? try CompletionScript(shell: shell.rawValue, script: script).json : script
+        let text =
+            output.json ? try CompletionScript(shell: shell.rawValue, script: script).json : script
         try FileWriting.write(Array((text + "\n").utf8), to: 1)
     }
 

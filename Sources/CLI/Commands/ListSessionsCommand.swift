@@ -46,7 +46,8 @@ struct ListSessionsCommand: AsyncParsableCommand {
         let list = answer.value
         guard !list.sessions.isEmpty else {
             await console.err(
-                "No sessions found. Start one with: superserve run \(agent ?? agentName ?? "AGENT")\n")
+                "No sessions found. Start one with: superserve run \(agent ?? agentName ?? "AGENT")\n"
+            )
             return
         }
         let table = SessionTable(
@@ -55,7 +56,8 @@ struct ListSessionsCommand: AsyncParsableCommand {
         let hidden = list.total - list.sessions.count
         if hidden > 0 {
             let noun = hidden == 1 ? "session is" : "sessions are"
-            await console.err("\(hidden) more \(noun) hidden. Show them with: --limit \(list.total)\n")
+            await console.err(
+                "\(hidden) more \(noun) hidden. Show them with: --limit \(list.total)\n")
         }
     }
 }

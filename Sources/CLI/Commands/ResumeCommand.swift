@@ -49,7 +49,7 @@ struct ResumeCommand: AsyncParsableCommand {
         case (nil, let turn?): try await run.attach(turn)
         case (nil, nil):
             throw CLIError.usage(
-                    "There is no message: give a PROMPT or pipe one in", of: "sessions resume")
+                "There is no message: give a PROMPT or pipe one in", of: "sessions resume")
         }
     }
 

@@ -36,6 +36,14 @@ struct RunCommand: AsyncParsableCommand {
             valueName: "duration"))
     var idleTimeout: DurationOption?
 
+    @Option(
+        name: .customLong("upload"), parsing: .singleValue,
+        help: ArgumentHelp(
+            "Copy a file or directory into the session first. Can be repeated.",
+            valueName: "path[:dest]"),
+        completion: .file())
+    var uploads: [UploadOption] = []
+
     @OptionGroup var connection: ConnectionOptions
 
     func validate() throws {
@@ -62,6 +70,9 @@ struct RunCommand: AsyncParsableCommand {
             }
         }
         if let message { try MessageDelivery.check(message) }
+        for upload in uploads where !LocalPath.exists(upload.path) {
+            throw CLIError("No file or directory '\(upload.path)'")
+        }
         let connector = try connection.connector(console)
         let client = try await connector.connect()
         let request = WireCreateSession(agent: agent, idleTimeoutSeconds: idleTimeout?.seconds)
@@ -70,6 +81,7 @@ struct RunCommand: AsyncParsableCommand {
         let run = SessionRun(
             console: console, connector: connector, client: client, session: session,
             json: mode.json, isNew: true, endsSession: remove)
+        try await run.upload(uploads)
         switch message {
         case let message? where detach:
             try await run.detach(message)

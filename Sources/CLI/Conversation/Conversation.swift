@@ -264,7 +264,8 @@ struct Conversation: Sendable {
             }
             if !submission.isShown {
                 effects += endLive()
-                effects.append(.draw(Self.prompt + TextSanitizer.clean(submission.message) + "\r\n"))
+                effects.append(
+                    .draw(Self.prompt + TextSanitizer.clean(submission.message) + "\r\n"))
             }
             phase = .following(
                 turn: accepted.turn, interrupts: submission.interrupts, showsMessage: false)

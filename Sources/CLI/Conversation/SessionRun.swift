@@ -19,6 +19,21 @@ struct SessionRun: Sendable {
         MessageDelivery(connector: connector, client: client, sessionID: session.id)
     }
 
+    /// Copies files into the new session, before its first message.
+    func upload(_ uploads: [UploadOption]) async throws {
+        let transfer = FileTransfer(client: client)
+        do {
+            for upload in uploads {
+                let report = try await transfer.upload(
+                    upload.path, to: session.id, upload.destination)
+                for note in report.notes { await console.err(TextSanitizer.line(note) + "\n") }
+            }
+        } catch {
+            await discard()
+            throw error
+        }
+    }
+
     /// Sends one message and prints the answer.
     func answer(_ message: String) async throws {
         try await leaving {

@@ -64,7 +64,7 @@ struct SingleAnswer: Sendable {
                 event?.error?.message ?? "The turn failed", hint: "Continue with: \(resume)")
         default:
             throw CLIError(
-                "Session '\(session.shortId)' is over; its turn has no end",
+                "Session '\(session.shortId)' was ended during the turn",
                 hint: "See: superserve sessions get \(session.shortId)")
         }
     }

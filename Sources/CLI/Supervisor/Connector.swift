@@ -67,14 +67,13 @@ struct Connector: Sendable {
             return Started(client: APIClient(socketPath: directories.socket), pid: pid)
         } catch {
             // Another terminal may have been first; its supervisor holds the lock.
-            let deadline = ContinuousClock.now + .seconds(5)
-            while ContinuousClock.now < deadline {
+            let deadline = ContinuousClock.now + error.patience
+            repeat {
                 if case .answers = SocketProbe.connect(directories.socket) {
                     return Started(client: APIClient(socketPath: directories.socket), pid: nil)
                 }
-                guard error.mayBeARace else { break }
                 try await Task.sleep(for: .milliseconds(50))
-            }
+            } while ContinuousClock.now < deadline
             throw error.report
         }
     }

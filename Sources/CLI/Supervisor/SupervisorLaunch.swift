@@ -11,8 +11,8 @@ struct SupervisorLaunch: Sendable {
     /// Why no supervisor came up.
     struct Failure: Error {
         var report: CLIError
-        /// True where another supervisor may have been started at the same moment.
-        var mayBeARace: Bool
+        /// How long another supervisor, started at the same moment, may need to answer.
+        var patience = Duration.zero
     }
 
     /// Starts one and waits until it is ready.
@@ -29,21 +29,22 @@ struct SupervisorLaunch: Sendable {
         case nil:
             throw failure("it said nothing for \(Self.readySeconds) s")
         case "":
-            throw failure(Self.end(of: pid), mayBeARace: true)
+            throw failure(Self.end(of: pid), patience: .seconds(1))
         case let line?:
             let prefix = "error "
             let reason = line.hasPrefix(prefix) ? String(line.dropFirst(prefix.count)) : line
             _ = Self.end(of: pid)
-            throw failure(reason, mayBeARace: true)
+            let isTaken = reason.contains("lock") || reason.contains("already")
+            throw failure(reason, patience: .seconds(isTaken ? 10 : 1))
         }
     }
 
     private var log: String { directories.runtime + "/superserved.log" }
 
-    private func failure(_ reason: String, mayBeARace: Bool = false) -> Failure {
+    private func failure(_ reason: String, patience: Duration = .zero) -> Failure {
         Failure(
             report: CLIError("The supervisor did not start: \(reason)", hint: "See: \(log)"),
-            mayBeARace: mayBeARace)
+            patience: patience)
     }
 
     /// Beside this program, else in PATH, else where the package installs it.
@@ -62,15 +63,14 @@ struct SupervisorLaunch: Sendable {
         throw Failure(
             report: CLIError(
                 "No supervisor answers, and superserved is not installed beside superserve",
-                hint: "Put superserved into the directory of superserve, or into PATH"),
-            mayBeARace: false)
+                hint: "Put superserved into the directory of superserve, or into PATH"))
     }
 
     private func prepareRuntimeDirectory() throws(Failure) {
         do {
             try PrivateDirectory.create(directories.runtime)
         } catch {
-            throw Failure(report: error, mayBeARace: false)
+            throw Failure(report: error)
         }
     }
 

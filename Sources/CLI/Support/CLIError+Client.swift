@@ -14,6 +14,12 @@ extension CLIError {
         }
     }
 
+    /// Whether an error is one of this program's own.
+    static func canReport(_ error: any Error) -> Bool {
+        error is CLIError || error is ClientError || error is ArchiveError
+            || error is CancellationError
+    }
+
     private init(client error: ClientError) {
         if error.code == .body, let cause = error.cause {
             self.init(cause)
@@ -37,7 +43,8 @@ extension CLIError {
     private static func hint(for answer: WireError) -> String? {
         if let hint = answer.hint { return hint }
         return switch answer.code {
-        case .sessionNotFound, .sessionAmbiguous: "List your sessions with: superserve sessions list"
+        case .sessionNotFound, .sessionAmbiguous:
+            "List your sessions with: superserve sessions list"
         case .agentNotFound: "List the agents with: superserve agents list"
         default: nil
         }

@@ -24,7 +24,7 @@ public enum CommandLineTool {
     @concurrent
     private static func run() async -> Int32 {
         do {
-            var command = parse()
+            var command = try await Superserve.asyncParseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()
             } else {
@@ -36,17 +36,9 @@ public enum CommandLineTool {
         }
     }
 
-    private static func parse() -> any ParsableCommand {
-        do {
-            return try Superserve.parseAsRoot()
-        } catch {
-            Superserve.exit(withError: error)
-        }
-    }
-
     private static func report(_ error: any Error) async -> Int32 {
-        // Help and versions are errors to the parser; it knows how to print them.
-        if error is CleanExit || error is ExitCode { Superserve.exit(withError: error) }
+        // Wrong usage, help and versions are the parser's errors; it knows how to print them.
+        guard CLIError.canReport(error) else { Superserve.exit(withError: error) }
         let failure = CLIError(error)
         let console = Console()
         await console.err(failure.text(console.errPalette))

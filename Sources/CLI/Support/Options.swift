@@ -32,7 +32,9 @@ struct JSONOption: ParsableArguments {
 
 /// The session a command is about.
 struct SessionArgument: ParsableArguments {
-    @Argument(help: "The session ID, or as much of it as is unique.")
+    @Argument(
+        help: "The session ID, or as much of it as is unique.",
+        completion: .custom(Completions.sessions))
     var id: String
 
     func validate() throws {

@@ -57,9 +57,11 @@ struct AgentDetails {
     /// A word of a command, quoted where a shell would need it.
     private static func quoted(_ word: String) -> String {
         let text = CellText.clean(word)
-        let isPlain = !text.isEmpty && text.allSatisfy {
-            $0.isLetter || $0.isNumber || "-_./=:@%+,".contains($0)
-        }
+        let isPlain =
+            !text.isEmpty
+            && text.allSatisfy {
+                $0.isLetter || $0.isNumber || "-_./=:@%+,".contains($0)
+            }
         return isPlain ? text : "'" + text.replacing("'", with: "'\\''") + "'"
     }
 }

@@ -59,7 +59,7 @@ enum CellText {
     }
 }
 
-extension String {
+extension StringProtocol where SubSequence == Substring {
     /// The text without the longest suffix whose characters all satisfy `predicate`.
     func trimmingSuffix(while predicate: (Character) -> Bool) -> Substring {
         guard let last = lastIndex(where: { !predicate($0) }) else { return "" }

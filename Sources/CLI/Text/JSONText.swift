@@ -17,9 +17,9 @@ enum JSONText {
         return String(result)
     }
 
-    /// `clean` for the bytes of an answer.
+    /// `clean` for the bytes of an answer, without the newline at its end.
     static func clean(_ json: [UInt8]) -> String {
-        clean(String(decoding: json, as: UTF8.self))
+        clean(String(String(decoding: json, as: UTF8.self).trimmingSuffix(while: \.isNewline)))
     }
 
     private static func escaped(_ scalar: Unicode.Scalar) -> String {

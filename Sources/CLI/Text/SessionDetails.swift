@@ -11,7 +11,10 @@ struct SessionDetails {
     var text: String {
         let active = session.lastActiveAt
         var fields = [
-            ("Agent", "\(CellText.clean(session.agent.name)) (\(CellText.clean(session.agent.id)))"),
+            (
+                "Agent",
+                "\(CellText.clean(session.agent.name)) (\(CellText.clean(session.agent.id)))"
+            ),
             ("ID", CellText.clean(session.id)),
             ("Status", palette.status(session.status)),
             ("Messages", String(session.messages)),
