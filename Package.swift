@@ -93,5 +93,6 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "superserve", dependencies: ["CLI", argumentParser], swiftSettings: strict),
+        .testTarget(name: "LintTests", swiftSettings: strict),
     ]
 )
