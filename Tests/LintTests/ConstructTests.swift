@@ -12,6 +12,10 @@ import Testing
         var exempt: [String] = []
 
         var testDescription: String { name }
+
+        func regex() throws -> Regex<AnyRegexOutput> {
+            try Regex(pattern).wordBoundaryKind(.simple)
+        }
     }
 
     static let swiftBans = [
@@ -24,9 +28,6 @@ import Testing
         Ban(
             name: "nonisolated(unsafe)", example: "nonisolated(unsafe) var a = 1",
             pattern: #"nonisolated\(unsafe\)"#),
-        Ban(
-            name: "unsafeBitCast", example: "unsafeBitCast(a, to: B.self)",
-            pattern: #"\bunsafeBitCast\b"#),
         Ban(name: "Task.detached", example: "Task.detached { }", pattern: #"\bTask\.detached\b"#),
         Ban(
             name: "fatalError", example: "fatalError()",
@@ -59,14 +60,14 @@ import Testing
             name: "sleep", example: "nanosleep(&t, 0);",
             pattern: #"\b(usleep|sleep|nanosleep)\s*\("#),
         Ban(
-            name: "hidden state",
+            name: "hidden state", example: "getpwnam(a);",
             pattern: #"\b(strtok|getpwnam|getpwuid|getgrnam|gethostbyname)\s*\("#),
     ]
 
     @Test(arguments: swiftBans + cBans)
     func bansFindTheirExample(_ ban: Ban) throws {
-        #expect(ban.example.contains(try Regex(ban.pattern)))
-        #expect(!"let harmless = a != b && !c".contains(try Regex(ban.pattern)))
+        #expect(ban.example.contains(try ban.regex()))
+        #expect(!"let harmless = a != b && !c".contains(try ban.regex()))
     }
 
     @Test(arguments: swiftBans)
@@ -81,7 +82,7 @@ import Testing
     }
 
     private static func places(_ ban: Ban, in files: [Repository.File]) throws -> [String] {
-        let pattern = try Regex(ban.pattern)
+        let pattern = try ban.regex()
         return files.filter { !ban.exempt.contains(where: $0.path.hasPrefix) }.flatMap { file in
             file.blanked.lines.enumerated().filter { $0.element.contains(pattern) }.map {
                 "\(file.path):\($0.offset + 1): \(ban.name)"
@@ -90,7 +91,8 @@ import Testing
     }
 
     @Test func nothingIsLeftForLater() throws {
-        let words = try Regex(["TO", "DO|FIX", "ME|X", "XX"].joined())
+        let words = try Regex(["\\b(TO", "DO|FIX", "ME|X", "XX)\\b"].joined()).wordBoundaryKind(
+            .simple)
         var problems: [String] = []
         for file in Repository.code where !file.path.hasPrefix("Tests/LintTests/") {
             let lines = file.blanked.comments.split(

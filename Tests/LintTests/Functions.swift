@@ -10,7 +10,9 @@ struct FunctionExtent: Equatable {
 
     /// The functions of Swift code: `func`, `init`, `deinit` and `subscript` that have a body.
     static func inSwift(_ source: Blanked) -> [FunctionExtent] {
-        let keyword = /\b(?:func\s+(?<name>[^\s(<]+)|(?<other>init|deinit|subscript)\b(?=[?<({\s]))/
+        let keyword =
+            /\b(?:func\s+(?<name>[^\s(<]+)|(?<other>init|deinit|subscript)(?=[?<({\s]))/
+            .wordBoundaryKind(.simple)
         let text = source.code
         var result: [FunctionExtent] = []
         for match in text.matches(of: keyword) {
@@ -62,7 +64,7 @@ struct FunctionExtent: Equatable {
 
     /// The functions of C code: braces at the outermost level after a closing parenthesis.
     static func inC(_ source: Blanked) -> [FunctionExtent] {
-        let text = source.lines.map { $0.hasPrefix("#") ? "" : String($0) }.joined(separator: "\n")
+        let text = withoutDirectives(source)
         var result: [FunctionExtent] = []
         var declaration = text.startIndex
         var index = text.startIndex
@@ -71,8 +73,9 @@ struct FunctionExtent: Equatable {
             case ";": declaration = text.index(after: index)
             case "{":
                 guard let close = matchingBrace(text, index) else { return result }
-                let head = text[declaration..<index]
-                let first = head.firstIndex { !$0.isWhitespace }
+                let whole = text[declaration..<index]
+                let head = whole.replacing(/__attribute__\s*\(\(.*?\)\)/, with: "")
+                let first = whole.firstIndex { !$0.isWhitespace }
                 if let first, head.contains("("), !head.contains("=") {
                     result.append(extent(cName(head), text, first, close))
                 }
@@ -85,11 +88,18 @@ struct FunctionExtent: Equatable {
         return result
     }
 
-    /// The name before the first parenthesis that is no attribute's.
+    private static func withoutDirectives(_ source: Blanked) -> String {
+        var goesOn = false
+        return source.lines.map { line in
+            let isDirective = goesOn || line.hasPrefix("#")
+            goesOn = isDirective && line.hasSuffix("\\")
+            return isDirective ? "" : String(line)
+        }.joined(separator: "\n")
+    }
+
+    /// The name before the first parenthesis.
     private static func cName(_ head: Substring) -> String {
-        let bare = head.replacing(/__attribute__\s*\(\(.*?\)\)/, with: "")
-        guard let match = bare.firstMatch(of: /(?<name>[A-Za-z_]\w*)\s*\(/) else { return "" }
-        return String(match.output.name)
+        head.firstMatch(of: /(?<name>[A-Za-z_]\w*)\s*\(/).map { String($0.output.name) } ?? ""
     }
 
     private static func matchingBrace(_ text: String, _ open: String.Index) -> String.Index? {

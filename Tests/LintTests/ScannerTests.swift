@@ -58,7 +58,9 @@ import Testing
 
     @Test func cFunctionsAreMeasured() {
         let text = """
-            #define X(a) { a
+            #define X(a) \\
+                { a
+            enum __attribute__((enum_extensibility(open))) e { A = 1 };
             struct s { int a; };
             static const int table[] = { 1, 2 };
             int declared(void);
@@ -74,8 +76,8 @@ import Testing
         let found = FunctionExtent.inC(Blanked(text, isSwift: false))
         #expect(
             found == [
-                FunctionExtent(name: "leave", line: 5, length: 4),
-                FunctionExtent(name: "two", line: 9, length: 4),
+                FunctionExtent(name: "leave", line: 7, length: 4),
+                FunctionExtent(name: "two", line: 11, length: 4),
             ])
     }
 }
