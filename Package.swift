@@ -59,6 +59,7 @@ let package = Package(
             dependencies: ["CSandbox"],
             cSettings: hardenedC,
             linkerSettings: [.unsafeFlags(["-static-executable"])]),
+        .testTarget(name: "LintTests", swiftSettings: strict),
         .target(name: "Sandbox", dependencies: ["CSandbox", logging], swiftSettings: strict),
         .target(name: "AgentProtocols", dependencies: ["API", "Sandbox", "Settings"], swiftSettings: strict),
         .target(name: "Archive", swiftSettings: strict),
@@ -89,10 +90,29 @@ let package = Package(
         .target(name: "Client", dependencies: ["API"] + nio, swiftSettings: strict),
         .target(
             name: "CLI",
-            dependencies: ["API", "Archive", "Client", "Settings", argumentParser],
+            dependencies: ["API", "Archive", "Client", argumentParser],
             swiftSettings: strict),
         .executableTarget(
-            name: "superserve", dependencies: ["CLI", argumentParser], swiftSettings: strict),
-        .testTarget(name: "LintTests", swiftSettings: strict),
+            name: "superserve", dependencies: ["CLI"], swiftSettings: strict),
+        .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
+        .testTarget(
+            name: "AgentProtocolsTests", dependencies: ["API", "AgentProtocols", "Sandbox", "Settings"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SandboxTests", dependencies: ["CSandbox", "Sandbox"], swiftSettings: strict),
+        .testTarget(
+            name: "SessionsTests",
+            dependencies: ["API", "AgentProtocols", "Sandbox", "Sessions", "Settings", "Storage", logging],
+            swiftSettings: strict),
+        .testTarget(
+            name: "StorageTests",
+            dependencies: ["API", "AgentProtocols", "Sessions", "Settings", "Storage", grdb],
+            swiftSettings: strict),
+        .testTarget(name: "ArchiveTests", dependencies: ["Archive"], swiftSettings: strict),
+        .testTarget(
+            name: "ClientTests", dependencies: ["API", "Client"] + nio, swiftSettings: strict),
+        .testTarget(
+            name: "CLITests", dependencies: ["API", "Archive", "CLI", "Client"],
+            swiftSettings: strict),
     ]
 )

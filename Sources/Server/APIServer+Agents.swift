@@ -12,6 +12,9 @@ extension APIServer {
             }
             return try Answer.json(WireAgentList(agents: agents))
         }
+        group.post { request, context in
+            try await deploy(request, caller: context.caller)
+        }
         group.get("/:name") { _, context in
             let version = try await supervisor.catalog.version(named: context.parameter("name"))
             return try Answer.json(try await supervisor.show(version))

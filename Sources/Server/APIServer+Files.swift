@@ -41,13 +41,21 @@ extension APIServer {
         } catch {
             throw PipeStream.wire(error, path: path)
         }
-        let pipe = try await PipeStream.reading(transfer)
+        let pipe = try await PulledPipe(transfer)
+        guard let first = try await pipe.next() else {
+            do throws(SandboxError) {
+                try await link.outcome(of: transfer)
+            } catch {
+                throw PipeStream.wire(error, path: path)
+            }
+            throw WireError(code: .fileFailed, message: "\(path): nothing came")
+        }
         return Response(
             status: .ok, headers: [.contentType: "application/x-tar"],
             body: ResponseBody { writer in
-                try await pipe.executeThenClose { inbound, _ in
-                    for try await bytes in inbound { try await writer.write(bytes) }
-                }
+                defer { pipe.close() }
+                try await writer.write(first)
+                while let bytes = try await pipe.next() { try await writer.write(bytes) }
                 try await link.outcome(of: transfer)
                 try await writer.finish(nil)
             })

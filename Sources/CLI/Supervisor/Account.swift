@@ -1,0 +1,24 @@
+internal import Foundation
+
+/// Names of users and groups on this host.
+enum Account {
+    /// Login name of the caller, or the number.
+    static var name: String { entry.map { String(cString: $0.pw_name) } ?? String(getuid()) }
+
+    /// Home directory of the caller in the user database.
+    static var home: String { entry.map { String(cString: $0.pw_dir) } ?? "/" }
+
+    private static var entry: passwd? { getpwuid(getuid())?.pointee }
+
+    /// The group that may use a socket; where the socket is hidden, that of its directory. Nil for
+    /// the group of root, which nobody should join.
+    static func group(owning path: String) -> String? {
+        var info = stat()
+        let directory = (path as NSString).deletingLastPathComponent
+        guard stat(path, &info) == 0 || stat(directory, &info) == 0, info.st_gid != 0 else {
+            return nil
+        }
+        return getgrgid(info.st_gid).map { String(cString: $0.pointee.gr_name) }
+            ?? String(info.st_gid)
+    }
+}

@@ -1,0 +1,134 @@
+public import API
+internal import NIOCore
+
+extension APIClient {
+    /// `GET /healthz`
+    public func health() async throws -> Answer<WireHealth> {
+        try await call(HTTPRequest(method: .get, target: APIPath.health, idleSeconds: 15))
+    }
+
+    /// `POST /v1/supervisor/stop`: running turns fail as `stopped`, agents stop, the supervisor exits.
+    public func stopSupervisor() async throws {
+        _ = try await data(HTTPRequest(method: .post, target: "/v1/supervisor/stop"))
+    }
+
+    /// `GET /v1/agents`
+    public func agents() async throws -> Answer<WireAgentList> {
+        try await call(HTTPRequest(method: .get, target: APIPath.agents))
+    }
+
+    /// `GET /v1/agents/{name}`
+    public func agent(_ name: String) async throws -> Answer<WireAgent> {
+        try await call(HTTPRequest(method: .get, target: APIPath.agent(name)))
+    }
+
+    /// `DELETE /v1/agents/{name}`
+    public func deleteAgent(_ name: String) async throws {
+        _ = try await data(HTTPRequest(method: .delete, target: APIPath.agent(name)))
+    }
+
+    /// `POST /v1/agents`
+    ///
+    /// - Parameter next: gives the archive in chunks, nil at its end.
+    public func deploy(
+        _ next: @escaping @Sendable () async throws -> [UInt8]?
+    ) async throws -> Answer<WireAgent> {
+        try await call(
+            HTTPRequest(
+                method: .post, target: APIPath.agents,
+                body: .stream(contentType: "application/x-tar", next: next), idleSeconds: 600))
+    }
+
+    /// `GET /v1/sessions`
+    ///
+    /// - Parameters:
+    ///   - limit: how many sessions at most.
+    ///   - all: everyone's sessions, for operators.
+    public func sessions(
+        agent: String?, status: SessionStatus?, limit: Int, all: Bool
+    ) async throws -> Answer<WireSessionList> {
+        let target = Self.target(
+            APIPath.sessions,
+            [
+                ("agent", agent), ("status", status?.rawValue), ("limit", String(limit)),
+                ("all", all ? "true" : nil),
+            ])
+        return try await call(HTTPRequest(method: .get, target: target))
+    }
+
+    /// `POST /v1/sessions`
+    public func createSession(_ request: WireCreateSession) async throws -> Answer<WireSession> {
+        try await call(
+            HTTPRequest(
+                method: .post, target: APIPath.sessions, body: try Self.encode(request)))
+    }
+
+    /// `GET /v1/sessions/{id}`; `id` is any unique prefix.
+    public func session(_ id: String) async throws -> Answer<WireSession> {
+        try await call(HTTPRequest(method: .get, target: APIPath.session(id)))
+    }
+
+    /// `DELETE /v1/sessions/{id}`: only a session without messages.
+    public func discardSession(_ id: String) async throws {
+        _ = try await data(HTTPRequest(method: .delete, target: APIPath.session(id)))
+    }
+
+    /// `GET /v1/sessions/{id}/messages`
+    public func history(_ id: String) async throws -> Answer<WireHistory> {
+        try await call(HTTPRequest(method: .get, target: APIPath.session(id, "messages")))
+    }
+
+    /// `POST /v1/sessions/{id}/messages` without waiting for the turn; its events have numbers from
+    /// the answer's `firstSeq`.
+    public func send(_ content: String, to id: String) async throws -> Answer<WireAccepted> {
+        try await call(
+            HTTPRequest(
+                method: .post, target: APIPath.session(id, "messages"),
+                body: try Self.encode(WireSendMessage(content: content, detach: true))))
+    }
+
+    /// `POST /v1/sessions/{id}/cancel`
+    public func cancel(_ id: String) async throws -> Answer<WireSession> {
+        try await call(HTTPRequest(method: .post, target: APIPath.session(id, "cancel")))
+    }
+
+    /// `POST /v1/sessions/{id}/resume`: restarts the idle clock.
+    public func resume(_ id: String) async throws -> Answer<WireSession> {
+        try await call(HTTPRequest(method: .post, target: APIPath.session(id, "resume")))
+    }
+
+    /// `POST /v1/sessions/{id}/end`
+    public func end(_ id: String) async throws -> Answer<WireSession> {
+        try await call(HTTPRequest(method: .post, target: APIPath.session(id, "end")))
+    }
+
+    /// `GET /v1/sessions/{id}/files`: a tar archive, chunk by chunk.
+    public func readFiles(
+        _ id: String, path: String, _ receive: ([UInt8]) async throws -> Void
+    ) async throws {
+        let target = Self.target(APIPath.session(id, "files"), [("path", path)])
+        let request = HTTPRequest(
+            method: .get, target: target, accept: "application/x-tar", idleSeconds: 600)
+        try await http.perform(request) { head, body in
+            guard head.isSuccess else {
+                throw Self.refusal(head, try await body.collect(limit: Self.answerLimit))
+            }
+            while let buffer = try await body.next() {
+                try await receive([UInt8](buffer.readableBytesView))
+            }
+        }
+    }
+
+    /// `PUT /v1/sessions/{id}/files`: a tar archive with one top entry; `cp -r` semantics.
+    ///
+    /// - Parameter next: gives the archive in chunks, nil at its end.
+    public func writeFiles(
+        _ id: String, path: String, _ next: @escaping @Sendable () async throws -> [UInt8]?
+    ) async throws {
+        let target = Self.target(APIPath.session(id, "files"), [("path", path)])
+        _ = try await data(
+            HTTPRequest(
+                method: .put, target: target,
+                body: .stream(contentType: "application/x-tar", next: next), idleSeconds: 600))
+    }
+}

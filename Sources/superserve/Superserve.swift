@@ -1,0 +1,8 @@
+internal import CLI
+
+@main
+enum Program {
+    static func main() {
+        CommandLineTool.main()
+    }
+}

@@ -1,0 +1,84 @@
+"""Idle timeouts for real, restarts, and what stays."""
+
+import os
+import time
+
+from harness import check, equal, eventually, text_of
+
+
+def test_idle_timeout_of_ten_seconds(world):
+    world.start()
+    session = world.create("shell", idle_timeout_seconds=10)
+    equal(world.ask(session, "echo kept | tee file"), "kept\n")
+    began = time.monotonic()
+    eventually(lambda: world.show(session)["status"] == "timeout", "the session times out", 30)
+    check(9 < time.monotonic() - began < 14, "after ten seconds")
+    eventually(lambda: not os.path.exists(world.tree(session)), "the tree is gone")
+    history = world.get(f"/v1/sessions/{session['id']}/messages").json
+    equal([m["content"] for m in history["messages"]], ["echo kept | tee file", "kept\n"])
+    resumed = world.post(f"/v1/sessions/{session['id']}/resume")
+    equal(resumed.status, 409)
+    equal(
+        resumed.error["message"],
+        f"Session '{session['short_id']}' has status 'timeout' and cannot be resumed")
+    equal(world.post(f"/v1/sessions/{session['id']}/end").json["status"], "ended")
+    equal(world.get(f"/v1/sessions/{session['id']}/messages").status, 409)
+
+
+def test_a_turn_longer_than_the_timeout_is_not_killed(world):
+    world.start()
+    session = world.create("shell", idle_timeout_seconds=10)
+    equal(world.ask(session, "sleep 13; echo awake"), "awake\n")
+    equal(world.show(session)["status"], "idle")
+
+
+def test_the_deadline_holds_over_a_restart(world):
+    world.start()
+    session = world.create("shell", idle_timeout_seconds=10)
+    world.ask(session, "true")
+    world.kill()
+    time.sleep(11)  # the idle time itself, not a wait for something
+    world.start()
+    eventually(lambda: world.show(session)["status"] == "timeout", "overdue at once", 5)
+
+
+def test_a_session_without_messages_is_removed(world):
+    world.start()
+    session = world.create("shell", idle_timeout_seconds=10)
+    equal(world.request("DELETE", f"/v1/sessions/{session['id']}").status, 204)
+    equal(world.get(f"/v1/sessions/{session['id']}").status, 404)
+    check(not os.path.exists(world.tree(session)), "the tree is gone")
+    forgotten = world.create("shell", idle_timeout_seconds=10)
+    eventually(
+        lambda: world.get(f"/v1/sessions/{forgotten['id']}").status == 404, "removed by timeout", 20)
+
+
+def test_stop_fails_the_turn_and_keeps_the_session(world):
+    world.start()
+    session = world.create("shell")
+    world.ask(session, "echo kept > file")
+    stream = iter(world.send(session, "echo start; sleep 60"))
+    next(stream), next(stream)
+    equal(world.post("/v1/supervisor/stop").status, 202)
+    world.process.wait(30)
+    world.process = None
+    world.start()
+    events = list(world.stream("GET", f"/v1/sessions/{session['id']}/events?follow=0"))
+    equal(events[-1]["type"], "run.failed")
+    equal(events[-1]["error"]["code"], "stopped")
+    equal(world.show(session)["status"], "idle")
+    equal(world.ask(session, "cat file"), "kept\n")
+
+
+def test_sigterm_leaves_agents_running(world):
+    world.start()
+    session = world.create("shell")
+    world.post(
+        f"/v1/sessions/{session['id']}/messages",
+        {"content": "for i in 1 2 3 4 5 6; do echo $i; sleep 0.5; done", "detach": True})
+    equal(world.kill(15), 0, "exit status of a drained supervisor")
+    world.start()
+    eventually(lambda: world.show(session)["status"] == "idle", "the turn ends")
+    events = list(world.stream("GET", f"/v1/sessions/{session['id']}/events?follow=0"))
+    equal(text_of(events), "1\n2\n3\n4\n5\n6\n")
+    equal(events[-1]["type"], "run.completed")

@@ -1,0 +1,82 @@
+"""Several Unix users on one supervisor: sharing by id, and who stays outside."""
+
+import contextlib
+import os
+import subprocess
+import threading
+
+from harness import check, equal, eventually
+
+
+def test_two_users_and_an_outsider(world):
+    group, (alice, bob, mallory) = "sstest-team", ("sstest-alice", "sstest-bob", "sstest-mallory")
+    subprocess.run(["groupadd", "-f", group], check=True)
+    world.stack.callback(subprocess.run, ["groupdel", group], stderr=subprocess.DEVNULL)
+    for name in (alice, bob, mallory):
+        subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", name], check=True)
+        world.stack.callback(subprocess.run, ["userdel", name], stderr=subprocess.DEVNULL)
+    for name in (alice, bob):
+        subprocess.run(["usermod", "-aG", group, name], check=True)
+    with open(world.config_file, "a") as file:
+        file.write(f"socket_group: {group}\n")
+    os.chmod(world.home, 0o777)
+    world.start()
+
+    def run(user, *arguments):
+        return world.cli(*arguments, user=user)
+
+    created = run(alice, "run", "shell", "echo from alice", "--single")
+    equal((created.returncode, created.stdout), (0, "from alice\n"), created.stderr)
+    short = created.stderr.split("Session ID: ")[1].split()[0]
+    check(short not in run(bob, "sessions", "list").stdout, "not in the other's list yet")
+    unknown = run(bob, "sessions", "get", short[:6])
+    equal(unknown.returncode, 1)
+    check(f"No session found matching '{short[:6]}'" in unknown.stderr, unknown.stderr)
+
+    # Alice's other terminal follows the session live while Bob writes.
+    watcher = subprocess.Popen(
+        [f"{os.environ.get('SUPERSERVE_BIN', '.build/debug')}/superserve", "--version"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    watcher.wait()
+    seen = []
+
+    def watch():
+        for event in world.stream("GET", f"/v1/sessions/{short}/events?after=0"):
+            seen.append(event)
+            if event["type"] == "session.ended" or len([e for e in seen if e["type"] == "run.completed"]) == 2:
+                return
+    thread = threading.Thread(target=watch)
+    thread.start()
+    resumed = run(bob, "sessions", "resume", short, "echo from bob", "--single")
+    equal((resumed.returncode, resumed.stdout), (0, "from bob\n"), resumed.stderr)
+    thread.join(20)
+    check(not thread.is_alive(), "the watcher saw both turns")
+    starts = [e for e in seen if e["type"] == "run.started"]
+    equal([e["user"]["name"] for e in starts], [alice, bob], "the record shows who wrote what")
+
+    check(short in run(bob, "sessions", "list").stdout, "now in the other's list")
+    forbidden = run(bob, "sessions", "end", short)
+    equal(forbidden.returncode, 1)
+    check("Only sstest-alice" in forbidden.stderr, forbidden.stderr)
+
+    outside = run(mallory, "sessions", "list")
+    equal(outside.returncode, 1)
+    check(group in outside.stderr, f"the group to join is named: {outside.stderr}")
+    equal(run(alice, "sessions", "end", short).returncode, 0)
+
+
+test_two_users_and_an_outsider.root_only = True
+
+
+def test_the_socket_is_closed_to_others_without_a_group(world):
+    name = "sstest-other"
+    subprocess.run(["useradd", "--no-create-home", name], check=True)
+    world.stack.callback(subprocess.run, ["userdel", name], stderr=subprocess.DEVNULL)
+    world.start()
+    with contextlib.suppress(FileNotFoundError):
+        result = world.cli("sessions", "list", user=name)
+        equal(result.returncode, 1)
+        check("Error: " in result.stderr, result.stderr)
+
+
+test_the_socket_is_closed_to_others_without_a_group.root_only = True

@@ -1,0 +1,271 @@
+import API
+import AgentProtocols
+import Foundation
+import Sandbox
+import Sessions
+import Testing
+
+@Suite("Sessions from end to end, without processes", .timeLimit(.minutes(1)))
+struct SupervisorTests {
+    func turn(
+        _ world: World, _ supervisor: Supervisor, _ id: SessionID, _ text: String = "hi"
+    ) async throws -> [WireEvent] {
+        let (_, turn) = try await supervisor.send(id.description, to: text, caller: world.alice)
+        return try await world.events(supervisor, id, turn: turn.number, after: turn.firstSeq - 1)
+    }
+
+    @Test func aConversation() async throws {
+        try await World.with { world, supervisor in
+            world.playNative("hello")
+            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            #expect(record.phase == .idle)
+            let first = try await turn(world, supervisor, record.id, "What is\nthe capital?")
+            #expect(first.map(\.type) == [.runStarted, .messageDelta, .runCompleted])
+            #expect(first.map(\.seq) == [1, 2, 3])
+            #expect(first[0].user?.name == "alice")
+            let second = try await turn(world, supervisor, record.id)
+            #expect(second.map(\.seq) == [4, 5, 6])
+            let now = try await supervisor.record(record.id)
+            #expect(now.messages == 4)
+            #expect(now.title == "What is the capital?")
+            let history = try await supervisor.history(record.id.short, caller: world.alice)
+            #expect(history.messages.map(\.content) == ["What is\nthe capital?", "hello", "hi", "hello"])
+        }
+    }
+
+    @Test func sendingToAnActiveSessionIsRefusedAndNothingIsLost() async throws {
+        try await World.with { world, supervisor in
+            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            let (id, turn) = try await supervisor.send(record.id.hex, to: "one", caller: world.alice)
+            let error = await #expect(throws: WireError.self) {
+                try await supervisor.send(id.hex, to: "two", caller: world.alice)
+            }
+            #expect(error?.message == "Session '\(id.short)' is processing a message")
+            #expect(error?.code == .sessionActive)
+            world.host.log(id.hex, .stdout(Array("{\"type\":\"ready\"}\n".utf8)), .stdout(done))
+            let events = try await world.events(supervisor, id, turn: turn.number)
+            #expect(events.last?.type == .runCompleted)
+        }
+    }
+
+    @Test func idleTimeoutAfter29MinutesOfBootTime() async throws {
+        try await World.with { world, supervisor in
+            world.playNative("hello")
+            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            #expect(record.idleTimeout == 1740)
+            _ = try await turn(world, supervisor, record.id)
+            for jump in [86400.0, -2 * 86400] {
+                world.clock.jumpWall(jump)
+                await supervisor.checkDeadlines()
+            }
+            world.clock.advance(1739)
+            await supervisor.checkDeadlines()
+            _ = try await supervisor.resume(record.id.hex, caller: world.alice)
+            world.clock.advance(1739)
+            await supervisor.checkDeadlines()
+            #expect(try await supervisor.record(record.id).phase == .idle, "resume restarts the clock")
+            world.clock.advance(1)
+            await supervisor.checkDeadlines()
+            for try await event in supervisor.events(record.id, after: 3, turn: nil, follow: true) {
+                #expect(event.type == .sessionEnded)
+                #expect(event.reason == "idle_timeout")
+            }
+            let over = try await supervisor.record(record.id)
+            #expect(over.phase == .timeout)
+            let history = try await supervisor.history(record.id.hex, caller: world.alice)
+            #expect(history.messages.map(\.content) == ["hi", "hello"], "the history is kept")
+            let error = await #expect(throws: WireError.self) {
+                try await supervisor.resume(record.id.hex, caller: world.alice)
+            }
+            #expect(
+                error?.message
+                    == "Session '\(record.id.short)' has status 'timeout' and cannot be resumed")
+            _ = try await supervisor.end(record.id.hex, caller: world.alice)
+            #expect(try await supervisor.record(record.id).phase == .ended)
+            #expect(try await world.store.events(record.id, after: 0, limit: 10).isEmpty)
+            #expect(world.host.state.withLock { $0.destroyed } == [record.id.hex])
+        }
+    }
+
+    @Test func aTurnLongerThanTheTimeoutIsNotKilled() async throws {
+        try await World.with { world, supervisor in
+            let record = try await supervisor.create(agent: "bot", idleTimeout: 10, caller: world.alice)
+            let (id, turn) = try await supervisor.send(record.id.hex, to: "long", caller: world.alice)
+            world.clock.advance(3600)
+            await supervisor.checkDeadlines()
+            world.host.log(id.hex, .stdout(Array("{\"type\":\"ready\"}\n".utf8)), .stdout(done))
+            #expect(try await world.events(supervisor, id, turn: turn.number).last?.type == .runCompleted)
+            world.clock.advance(10)
+            await supervisor.checkDeadlines()
+            for try await _ in supervisor.events(id, after: 0, turn: nil, follow: true) {}
+            #expect(try await supervisor.record(id).phase == .timeout)
+        }
+    }
+
+    @Test func theDeadlineHoldsOverARestart() async throws {
+        try await World.with { world, first in
+            world.playNative("hello")
+            let record = try await first.create(agent: "bot", idleTimeout: 100, caller: world.alice)
+            _ = try await turn(world, first, record.id)
+            await first.leave()
+            world.host.forgetSupervisor()
+            world.clock.advance(99)
+            world.clock.jumpWall(86400)
+            let second = world.supervisor()
+            try await second.recover()
+            await second.checkDeadlines()
+            #expect(try await second.record(record.id).phase == .idle)
+            world.clock.advance(1)
+            await second.checkDeadlines()
+            for try await _ in second.events(record.id, after: 0, turn: nil, follow: true) {}
+            #expect(try await second.record(record.id).phase == .timeout)
+            await second.leave()
+        }
+    }
+
+    @Test func aRestartInMidTurnLosesNothingAndDoublesNothing() async throws {
+        try await World.with { world, first in
+            let record = try await first.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            let id = record.id
+            _ = try await first.send(id.hex, to: "count", caller: world.alice)
+            world.host.log(id.hex, .stdout(Array("{\"type\":\"ready\"}\n".utf8)))
+            func line(_ n: Int) -> LogRecord.Event {
+                .stdout(Array("{\"type\":\"text\",\"content\":\"\(n) \"}\n".utf8))
+            }
+            world.host.log(id.hex, line(1), .stdout(Array("{\"type\":\"te".utf8)))
+            var seen: [WireEvent] = []
+            for try await event in first.events(id, after: 0, turn: 1, follow: true) {
+                seen.append(event)
+                if seen.count == 2 { break }
+            }
+            await first.leave()
+            world.host.forgetSupervisor()
+            world.host.log(id.hex, .stdout(Array("xt\",\"content\":\"2 \"}\n".utf8)), line(3))
+            let second = world.supervisor()
+            try await second.recover()
+            world.host.log(id.hex, line(4), .stdout(done))
+            seen += try await world.events(second, id, turn: 1, after: seen.last?.seq ?? 0)
+            #expect(seen.compactMap(\.seq) == Array(1...Int64(seen.count)))
+            #expect(seen.compactMap { $0.type == .messageDelta ? $0.content : nil }.joined() == "1 2 3 4 ")
+            #expect(seen.last?.type == .runCompleted)
+            let input = world.host.state.withLock { $0.boxes[id.hex]?.input ?? [] }
+            #expect(input.count { $0 == 0x0a } == 1, "the message reached the agent once")
+            await second.leave()
+        }
+    }
+
+    @Test func aLostSandboxFailsTheTurnAndTheNextMessageStartsAnew() async throws {
+        try await World.with { world, supervisor in
+            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            let id = record.id
+            _ = try await supervisor.send(id.hex, to: "one", caller: world.alice)
+            let deliver = world.host.state.withLock { $0.boxes.removeValue(forKey: id.hex)?.deliver }
+            deliver?(.disconnected)
+            let events = try await world.events(supervisor, id, turn: 1)
+            #expect(events.last?.error?.code == "sandbox_lost")
+            world.playNative("back")
+            #expect(try await turn(world, supervisor, id).last?.type == .runCompleted)
+        }
+    }
+
+    @Test func sharingByTwelveDigits() async throws {
+        try await World.with { world, supervisor in
+            world.playNative("hello")
+            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            let short = record.id.short
+            let error = await #expect(throws: WireError.self) {
+                try await supervisor.resolve(String(short.prefix(4)), caller: world.bob)
+            }
+            #expect(error?.code == .sessionNotFound)
+            #expect(error?.message == "No session found matching '\(short.prefix(4))'")
+            #expect(try await supervisor.resolve(short, caller: world.bob) == record.id)
+            _ = try await supervisor.send(short, to: "from bob", caller: world.bob)
+            #expect(
+                try await supervisor.resolve(String(short.prefix(4)), caller: world.bob) == record.id,
+                "who wrote is a participant")
+            let refused = await #expect(throws: WireError.self) {
+                try await supervisor.end(short, caller: world.bob)
+            }
+            #expect(refused?.code == .forbidden)
+            let shown = try await supervisor.show(try await supervisor.record(record.id))
+            #expect(shown.participants.map(\.name) == ["alice", "bob"])
+        }
+    }
+
+    @Test func ambiguousPrefixesNameTheirMatches() async throws {
+        try await World.with { world, supervisor in
+            var ids: [SessionID] = []
+            for _ in 0..<16 {
+                ids.append(
+                    try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice).id)
+            }
+            let full = await #expect(throws: WireError.self) {
+                try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            }
+            #expect(full?.code == .capacity, "16 id blocks are 16 sessions")
+            let digits = Dictionary(grouping: ids) { $0.hex.prefix(1) }.values
+            guard let pair = digits.first(where: { $0.count > 1 })?.sorted(by: { $0.hex < $1.hex }) else {
+                return
+            }
+            let prefix = String(pair[0].hex.prefix(1))
+            let error = await #expect(throws: WireError.self) {
+                try await supervisor.resolve(prefix, caller: world.alice)
+            }
+            #expect(
+                error?.message
+                    == "Ambiguous ID '\(prefix)' — matches: \(pair.map(\.short).joined(separator: ", "))")
+        }
+    }
+
+    @Test func aSandboxThatCannotBeMadeLeavesNothing() async throws {
+        try await World.with { world, supervisor in
+            world.host.state.withLock {
+                $0.failStart = SandboxError(.refused, stage: "mount proc", errno: 1, detail: "masked")
+            }
+            let error = await #expect(throws: WireError.self) {
+                try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            }
+            #expect(error?.code == .sandboxFailed)
+            #expect(error?.message.contains("mount proc: masked: Operation not permitted") == true)
+            #expect(try await world.store.list(.init(participant: nil, agent: nil, status: nil, limit: 9)).total == 0)
+        }
+    }
+
+    @Test func stoppingTheServiceFailsTheTurnAndKeepsTheSession() async throws {
+        try await World.with { world, supervisor in
+            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            _ = try await supervisor.send(record.id.hex, to: "one", caller: world.alice)
+            await supervisor.stopAll()
+            let turn = try await world.store.turn(record.id, number: 1)
+            guard case .failed(let error) = turn?.outcome else { Issue.record("no end"); return }
+            #expect(error.code == "stopped")
+            #expect(try await world.store.session(record.id)?.phase == .idle)
+            #expect(world.host.state.withLock { $0.boxes.isEmpty })
+            #expect(world.host.state.withLock { $0.trees } == [record.id.hex])
+        }
+    }
+
+    @Test func unknownAgentsNameTheKnownOnes() async throws {
+        try await World.with { world, supervisor in
+            let error = await #expect(throws: WireError.self) {
+                try await supervisor.create(agent: "nope", idleTimeout: nil, caller: world.alice)
+            }
+            #expect(error?.message == "No agent named 'nope'; known agents: bot")
+        }
+    }
+
+    @Test func messagesHaveBounds() async throws {
+        try await World.with { world, supervisor in
+            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            for (text, code) in [
+                (String(repeating: "x", count: 4097), WireErrorCode.tooLarge), ("", .badRequest),
+                ("a\u{0}b", .badRequest),
+            ] {
+                let error = await #expect(throws: WireError.self) {
+                    try await supervisor.send(record.id.hex, to: text, caller: world.alice)
+                }
+                #expect(error?.code == code)
+            }
+        }
+    }
+}
