@@ -53,9 +53,28 @@ struct Blanked: Sendable {
                 string()
             } else if !isSwift, at("'") {
                 character()
+            } else if isSwift, at("/"), isRegexStart {
+                regex()
             } else {
                 copyCode()
             }
+        }
+
+        /// True where a slash can only begin a regex literal: an operator has a value before it.
+        private var isRegexStart: Bool {
+            guard position + 1 < bytes.count, bytes[position + 1] != UInt8(ascii: " ") else {
+                return false
+            }
+            var before = position - 1
+            while before >= 0, bytes[before] == UInt8(ascii: " ") { before -= 1 }
+            guard before >= 0 else { return true }
+            return "(,=:[{\n".utf8.contains(bytes[before])
+        }
+
+        private mutating func regex() {
+            copyCode()
+            while position < bytes.count, !at("/"), !at("\n") { position += at("\\") ? 2 : 1 }
+            if position < bytes.count { copyCode() }
         }
 
         private mutating func copyComment() {

@@ -21,11 +21,13 @@ import Testing
             let b = """
                 text { "quoted"
                 """
-            func c() {}
+            let c = /quote " and { \\/ brace/
+            let d = a / b / c
+            func e() {}
             """##
         let blanked = Blanked(text, isSwift: true)
         #expect(blanked.code.count { $0 == "{" } == 1)
-        #expect(FunctionExtent.inSwift(blanked).map(\.name) == ["c"])
+        #expect(FunctionExtent.inSwift(blanked).map(\.name) == ["e"])
     }
 
     @Test func swiftFunctionsAreMeasured() {
