@@ -56,6 +56,7 @@ make_base() { # TARBALL
     local tree mirror
     tree=$(mktemp -d /var/tmp/superserve-newcomer.XXXXXX)
     cleanup+=("rm -rf --one-file-system '$tree'")
+    chmod 755 "$tree"
     mirror=$(host_mirrors | awk '$2 == "bookworm" { print $1; exit }')
     mirror=${mirror:-http://deb.debian.org/debian/}
     say "making a fresh Debian 12 from $mirror"
@@ -97,6 +98,7 @@ base_tarball() {
 prepare_tree() { # TREE ACCOUNT
     local tree=$1 account=$2 home
     tar -C "$tree" -xf "$base"
+    chmod 755 "$tree"
     cp -L /etc/resolv.conf "$tree/etc/resolv.conf"
     host_apt_settings >"$tree/etc/apt/apt.conf.d/90host"
     echo newcomer >"$tree/etc/hostname"
