@@ -106,7 +106,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "StorageTests",
-            dependencies: ["API", "AgentProtocols", "Sessions", "Settings", "Storage", grdb],
+            dependencies: [
+                "API", "AgentProtocols", "Sandbox", "Sessions", "Settings", "Storage", grdb,
+            ],
             swiftSettings: strict),
         .testTarget(name: "ArchiveTests", dependencies: ["Archive"], swiftSettings: strict),
         .testTarget(

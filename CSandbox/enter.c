@@ -137,6 +137,8 @@ int csandbox_enter_launcher(struct csandbox_keeper *keeper, int channel_fd, stru
     char *const arguments[] = {name, mode, keeper->state_path, keeper->runtime_path, NULL};
     char *const environment[] = {NULL};
     execveat(CSANDBOX_FD_LAUNCHER_PROGRAM, "", arguments, environment, AT_EMPTY_PATH);
-    return csandbox_fail(failure, "launcher", errno,
-                         "execute the program as the service (is it executable for everyone?)");
+    (void)csandbox_fail(failure, "launcher", errno,
+                        "execute the program as the service (is it executable for everyone?)");
+    csandbox_notice_fail(CSANDBOX_FD_LAUNCHER_KEEPER, failure); // the caller's number is gone
+    _exit(1);
 }

@@ -125,20 +125,19 @@ static void read_signals(struct csandbox_init *init) {
     reap(init);
 }
 
-// Slow things: the session was deleted, nobody has come for long, memory that nothing needs.
-// Seconds until the next look.
-static uint64_t check(struct csandbox_init *init) {
+// Slow things: the session was deleted, memory that nothing needs.
+static void check(struct csandbox_init *init) {
     struct stat status;
-    uint64_t next = CSANDBOX_CHECK_SECONDS;
     if (fstat(init->workspace_fd, &status) != 0 || status.st_nlink == 0) init->leave = true;
-    if (init->link.fd < 0 && init->linger != 0) {
-        const uint64_t lonely = monotonic_seconds() - init->lonely_since;
-        if (lonely >= init->linger) init->leave = true;
-        else if (init->linger - lonely < next) next = init->linger - lonely;
-    }
     csandbox_ring_relax(&init->log);
     csandbox_ring_relax(&init->input.ring);
-    return next;
+}
+
+// When init leaves unless somebody comes, in CLOCK_MONOTONIC seconds.
+static uint64_t leave_at(const struct csandbox_init *init) {
+    if (init->link.fd >= 0 || init->linger == 0) return UINT64_MAX;
+    const uint64_t at = init->lonely_since + init->linger + 1; // seconds are cut: never early
+    return at >= init->linger ? at : UINT64_MAX;
 }
 
 // What poll is asked for, in this order.
@@ -197,15 +196,19 @@ static void serve(struct csandbox_init *init, const struct pollfd slots[SLOT_COU
 
 static int loop(struct csandbox_init *init) {
     struct pollfd slots[SLOT_COUNT];
-    uint64_t check_at = monotonic_seconds() + check(init);
+    uint64_t check_at = 0;
     while (!init->leave) {
-        fill_slots(init, slots);
         const uint64_t now = monotonic_seconds();
-        const int wait = check_at > now ? (int)(check_at - now) * 1000 : 0;
-        const int count = poll(slots, SLOT_COUNT, wait);
+        if (now >= check_at) {
+            check(init);
+            check_at = now + CSANDBOX_CHECK_SECONDS;
+        }
+        if (now >= leave_at(init)) return 0;
+        const uint64_t next = leave_at(init) < check_at ? leave_at(init) : check_at;
+        fill_slots(init, slots);
+        const int count = poll(slots, SLOT_COUNT, (int)(next - now) * 1000);
         if (count < 0 && errno != EINTR && errno != ENOMEM) return 1;
         if (count > 0) serve(init, slots);
-        if (monotonic_seconds() >= check_at) check_at = monotonic_seconds() + check(init);
     }
     return 0; // PID 1 ends: the kernel kills every other process of the session
 }

@@ -37,12 +37,13 @@ static _Noreturn void fail(int error, const char *stage, const char *detail) {
     _exit(127);
 }
 
+// With raw calls: glibc keeps two numbers to itself, and posix_spawn makes the keeper ignore them.
 void csandbox_reset_signals(void) {
-    const struct sigaction usual = {.sa_handler = SIG_DFL};
-    sigset_t none;
-    for (int number = 1; number < NSIG; number++) (void)sigaction(number, &usual, NULL);
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    const uint64_t usual[4] = {0}; // the kernel's sigaction: SIG_DFL, no flags, no restorer, empty mask
+    const uint64_t none = 0;
+    for (int number = 1; number < NSIG; number++)
+        (void)syscall(SYS_rt_sigaction, number, usual, NULL, sizeof none);
+    (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 }
 
 // The fields were checked by init. Missing CWD: the workspace.

@@ -161,8 +161,8 @@ int csandbox_filter_compile(enum csandbox_filter_profile profile, struct csandbo
 // is back in its own.
 int csandbox_template_build(int *_Nonnull own_fd, int *_Nonnull template_fd,
                             struct csandbox_failure *_Nonnull failure);
-// Fills <root_fd>/etc.
-int csandbox_template_etc(int root_fd, struct csandbox_failure *_Nonnull failure);
+// Fills <root_fd>/etc; `shell` is the agent's.
+int csandbox_template_etc(int root_fd, const char *_Nonnull shell, struct csandbox_failure *_Nonnull failure);
 // Writes a small file below `dir_fd`.
 int csandbox_write_file(int dir_fd, const char *_Nonnull name, const char *_Nonnull text, mode_t mode);
 
@@ -173,7 +173,7 @@ enum csandbox_op_kind {
     CSANDBOX_OP_ATTACH,      // the detached tree `fd` at `target`
     CSANDBOX_OP_CLONE,       // the mounts at `source` (of the template) at `target`
     CSANDBOX_OP_COVER,       // /dev/null or an empty directory over `target`
-    CSANDBOX_OP_READ_ONLY,   // `target` becomes a read-only mount of itself
+    CSANDBOX_OP_READ_ONLY,   // `target` becomes a read-only mount of itself, with `flags`
     CSANDBOX_OP_DIRECTORY,   // mkdir `target` with `mode`, owned by `owner`
     CSANDBOX_OP_WRITE,       // `data` into the file `target`
     CSANDBOX_OP_MOUNT_POINT, // what `fd` (a tree) needs at `target`

@@ -33,7 +33,7 @@ public struct DaemonOptions: Sendable {
     }
 }
 
-/// The supervisor as a process: lock, directories, launcher, privileges, store, server; in that order.
+/// The supervisor as a process: lock, directories, launcher, privileges, then store and server.
 public struct Daemon: Sendable {
     /// Service id where root starts the supervisor and the configuration names none: outside of every
     /// range that useradd(8) and systemd hand out.
@@ -41,19 +41,25 @@ public struct Daemon: Sendable {
 
     private let options: DaemonOptions
     private let startedAs: uid_t
+    private let launcher: LauncherProcess
 
-    public init(_ options: DaemonOptions) {
+    /// Takes the lock, prepares the directories, starts the keeper and gives up every privilege. Capabilities
+    /// belong to threads (capabilities(7)), so this is called before the process has a second one.
+    public init(preparing options: DaemonOptions) throws(DaemonError) {
         self.options = options
         startedAs = getuid()
+        // Held for the life of the process, so the descriptor is kept nowhere.
+        _ = try options.directories.lock()
+        launcher = try Self.becomeService(options, startedAs: startedAs)
     }
 
     /// Runs until SIGTERM or SIGINT, or until a client stops the service. `onReady` is called when the
     /// socket answers.
     public func run(onReady: @escaping @Sendable () -> Void) async throws {
         let directories = options.directories
-        let lock = try directories.lock()
-        defer { close(lock) }
-        let host = try becomeService()
+        let host = try LauncherHost(
+            process: launcher, directories: directories, mayStartKeeper: startedAs != 0,
+            logger: options.logger)
         let store: SQLiteStore
         do throws(StoreError) {
             store = try SQLiteStore(path: directories.database)
@@ -68,17 +74,20 @@ public struct Daemon: Sendable {
     }
 
     /// Prepares directories, starts the keeper, and gives up every privilege.
-    private func becomeService() throws -> LauncherHost {
+    private static func becomeService(
+        _ options: DaemonOptions, startedAs: uid_t
+    ) throws(DaemonError) -> LauncherProcess {
         let config = options.config
         let directories = options.directories
-        let group = try config.socketGroup.map(Self.groupID)
+        var group: gid_t?
+        if let name = config.socketGroup { group = try groupID(name) }
         let isRoot = startedAs == 0
-        let uid = config.serviceUID ?? Self.defaultServiceID
-        let gid = config.serviceGID ?? config.serviceUID ?? Self.defaultServiceID
+        let uid = config.serviceUID ?? defaultServiceID
+        let gid = config.serviceGID ?? config.serviceUID ?? defaultServiceID
         try directories.prepare(owner: isRoot ? (uid, gid) : nil, group: group)
         var identity: [String] = []
         if isRoot {
-            let first = config.subordinateFirst ?? Self.defaultServiceID + 1
+            let first = config.subordinateFirst ?? defaultServiceID + 1
             let range = "\(first):\(config.subordinateCount ?? 65536)"
             identity = [
                 "--service-uid", "\(uid)", "--service-gid", "\(gid)", "--sub-uid", range, "--sub-gid",
@@ -93,8 +102,7 @@ public struct Daemon: Sendable {
             throw DaemonError("privileges could not be dropped: \(String(cString: strerror(-result)))")
         }
         try directories.checkReachable()
-        return try LauncherHost(
-            process: process, directories: directories, mayStartKeeper: !isRoot, logger: options.logger)
+        return process
     }
 
     private static func groupID(_ name: String) throws(DaemonError) -> gid_t {

@@ -1,5 +1,4 @@
 internal import Foundation
-internal import Dispatch
 internal import Glibc
 
 /// The supervisor's places on disk.
@@ -56,12 +55,13 @@ public struct Directories: Sendable {
         } catch {
             throw DaemonError("cannot create \(path): \((error as NSError).localizedDescription)")
         }
-        var info = stat()
-        guard lstat(path, &info) == 0, info.st_mode & S_IFMT == S_IFDIR else {
+        let found = try? FileManager.default.attributesOfItem(atPath: path)
+        guard found?[.type] as? FileAttributeType == .typeDirectory else {
             throw DaemonError("\(path) is not a directory")
         }
-        guard geteuid() == 0 || info.st_uid == geteuid() else {
-            throw DaemonError("\(path) belongs to another user (uid \(info.st_uid))")
+        let uid = (found?[.ownerAccountID] as? NSNumber)?.uint32Value
+        guard geteuid() == 0 || uid == geteuid() else {
+            throw DaemonError("\(path) belongs to another user (uid \(uid ?? 0))")
         }
         if let owner, lchown(path, owner.0, owner.1) != 0 {
             throw DaemonError("cannot give \(path) to uid \(owner.0): \(Self.error)")

@@ -57,6 +57,16 @@ public struct InitState: Sendable, Hashable {
     public var logStart: UInt64
     public var logEnd: UInt64
     public var inputAccepted: UInt64
+
+    public init(
+        generation: UInt64, running: Bool, logStart: UInt64, logEnd: UInt64, inputAccepted: UInt64
+    ) {
+        self.generation = generation
+        self.running = running
+        self.logStart = logStart
+        self.logEnd = logEnd
+        self.inputAccepted = inputAccepted
+    }
 }
 
 /// What comes from init on its own.

@@ -1,1 +1,3 @@
-int main(void){return 0;}
+#include "csandbox.h"
+
+int main(int argc, char *argv[]) { return csandbox_launcher_main(argc, argv); }

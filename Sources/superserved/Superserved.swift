@@ -1,12 +1,14 @@
 internal import ArgumentParser
 internal import Daemon
+internal import Dispatch
 internal import Foundation
+internal import Glibc
 internal import Logging
 internal import Settings
 
 /// The supervisor's program: reads options and configuration, then hands over to `Daemon`.
 @main
-struct Superserved: AsyncParsableCommand {
+struct Superserved: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "superserved",
         abstract: "Keeps the sessions of AI agents, each in a sandbox of its own.", version: Version.text)
@@ -32,22 +34,27 @@ struct Superserved: AsyncParsableCommand {
     @Option(help: "Directory of the agents that ship with superserve.")
     var shippedAgents: String?
 
-    func run() async throws {
+    func run() throws {
         do {
             if foreground || readyFd != nil {
-                try await serve()
+                try serve()
             } else {
                 try Background.start(arguments: Array(CommandLine.arguments.dropFirst()))
             }
         } catch {
-            let text = String("\(error)".map { $0.isNewline ? " " : $0 })
-            Readiness(descriptor: readyFd).tell("error \(text)")
-            FileHandle.standardError.write(Data("Error: \(text)\n".utf8))
-            throw ExitCode.failure
+            throw failed(error)
         }
     }
 
-    private func serve() async throws {
+    private func failed(_ error: any Error) -> ExitCode {
+        let text = String("\(error)".map { $0.isNewline ? " " : $0 })
+        Readiness(descriptor: readyFd).tell("error \(text)")
+        FileHandle.standardError.write(Data("Error: \(text)\n".utf8))
+        return .failure
+    }
+
+    /// Does what needs privileges while the process has one thread, then serves; never returns.
+    private func serve() throws {
         signal(SIGPIPE, SIG_IGN)
         let places = try DefaultPlaces.current()
         let directories = try Directories(
@@ -58,16 +65,25 @@ struct Superserved: AsyncParsableCommand {
         let logger = Logger(label: "superserved") { LineLogHandler(label: $0, level: level) }
         let programs = Programs.current()
         let readiness = Readiness(descriptor: readyFd)
-        let daemon = Daemon(
-            DaemonOptions(
+        let daemon = try Daemon(
+            preparing: DaemonOptions(
                 directories: directories, config: settings,
                 launcher: launcher ?? programs.launcher,
                 shippedAgents: shippedAgents ?? programs.shippedAgents, version: Version.text,
                 logger: logger))
-        try await daemon.run {
-            logger.notice("ready on \(directories.socket)")
-            readiness.tell("ready")
+        let command = self
+        Task {
+            do {
+                try await daemon.run {
+                    logger.notice("ready on \(directories.socket)")
+                    readiness.tell("ready")
+                }
+                Glibc.exit(0)
+            } catch {
+                Glibc.exit(command.failed(error).rawValue)
+            }
         }
+        dispatchMain()
     }
 
     private func readConfig(_ places: DefaultPlaces) throws -> SupervisorConfig {

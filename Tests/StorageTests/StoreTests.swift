@@ -2,6 +2,7 @@ import API
 import AgentProtocols
 import Foundation
 import GRDB
+import Sandbox
 import Sessions
 import Settings
 import Testing

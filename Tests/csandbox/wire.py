@@ -6,12 +6,16 @@ import select
 import socket
 import struct
 import time
+from errno import (EACCES, EBUSY, ECANCELED, EEXIST, EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT,
+                   ENOEXEC, ENOSYS, ENOTDIR, EPERM, EPROTO, EROFS, ESRCH, ESTALE)
 
 MAGIC = 0x56525353
 VERSION = 1
 FRAME_MAX = 65536
 CHUNK_MAX = 61440
 INPUT_WINDOW = 262144
+NONCE_SIZE = 16
+RING_SIZE = 1048576
 HEADER = struct.Struct("=IHHIIQ")
 FIELD = struct.Struct("=HHI")
 RECORD = struct.Struct("=IHHQ")

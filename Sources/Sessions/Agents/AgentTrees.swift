@@ -72,10 +72,12 @@ public struct AgentTrees: Sendable {
         guard let source, let walk = FileManager.default.enumerator(atPath: source) else { return "" }
         var lines: [String] = []
         while let name = walk.nextObject() as? String, lines.count < 100_000 {
-            var info = stat()
-            guard lstat(source + "/" + name, &info) == 0 else { continue }
-            lines.append(
-                "\(name) \(info.st_mode) \(info.st_size) \(info.st_mtim.tv_sec).\(info.st_mtim.tv_nsec)")
+            guard let found = try? FileManager.default.attributesOfItem(atPath: source + "/" + name)
+            else { continue }
+            let changed = (found[.modificationDate] as? Date)?.timeIntervalSince1970 ?? 0
+            let mode = (found[.posixPermissions] as? NSNumber)?.intValue ?? 0
+            let size = (found[.size] as? NSNumber)?.int64Value ?? 0
+            lines.append("\(name) \(mode) \(size) \(changed)")
         }
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for line in lines.sorted() {

@@ -1,0 +1,181 @@
+// SPAWN: from the request to the answer. The loop never waits for a sandbox: its report, its end and its time limit
+// arrive as events.
+#include "serve.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+bool csandbox_spawn_has_slot(const struct csandbox_server *server) {
+    for (unsigned i = 0; i < CSANDBOX_SPAWNS_MAX; i++)
+        if (server->starting[i].pid == 0) return true;
+    return false;
+}
+
+struct request {
+    char session[CSANDBOX_SESSION_LENGTH + 1];
+    uint64_t block, linger;
+    uint8_t nonce[CSANDBOX_NONCE_SIZE];
+};
+
+static int check(struct csandbox_server *server, struct csandbox_view payload, struct request *request,
+                 struct csandbox_failure *failure) {
+    struct csandbox_view nonce;
+    if (csandbox_request_session(payload, request->session, failure) < 0 ||
+        csandbox_request_block(server, payload, &request->block, failure) < 0)
+        return -failure->error;
+    if (csandbox_find_field(payload, CSANDBOX_TAG_NONCE, &nonce) != 1 || nonce.length != CSANDBOX_NONCE_SIZE)
+        return csandbox_fail(failure, "request", EINVAL, "NONCE must have %u bytes", CSANDBOX_NONCE_SIZE);
+    memcpy(request->nonce, nonce.bytes, CSANDBOX_NONCE_SIZE);
+    if (csandbox_find_u64(payload, CSANDBOX_TAG_LINGER, &request->linger) < 0)
+        return csandbox_fail(failure, "request", EINVAL, "LINGER must be a number");
+    if (csandbox_session_idle(server, request->session, &request->block, failure) < 0) return -failure->error;
+    if (csandbox_job_changing(server, request->session) != NULL)
+        return csandbox_fail(failure, "session", EBUSY, "another request is changing this session's tree");
+    if (csandbox_live_reserve(server) < 0) return csandbox_fail(failure, "session", ENOMEM, "memory");
+    return 0;
+}
+
+// Everything from the request to the running child. The pid, or a failure after which nothing is left.
+static pid_t start(struct csandbox_server *server, const struct request *request, struct csandbox_view payload,
+                   int *report_fd, struct csandbox_failure *failure) {
+    static struct csandbox_plan plan;
+    const struct csandbox_places places = {server->state_path, server->runtime_path, server->sessions_fd};
+    __attribute__((cleanup(csandbox_trees_close))) struct csandbox_trees trees;
+    if (csandbox_trees_open(&trees, &places, request->session, request->block, payload, failure) < 0 ||
+        csandbox_plan_build(&plan, &trees, failure) < 0)
+        return -failure->error;
+    CSANDBOX_AUTO_FD int boot_fd =
+        csandbox_boot_file(request->nonce, request->linger, &server->init_filter, &server->agent_filter, failure);
+    if (boot_fd < 0) return -failure->error;
+    CSANDBOX_AUTO_FD int listen_fd = csandbox_socket_bind(server->sockets_fd, request->session, failure);
+    if (listen_fd < 0) return -failure->error;
+    CSANDBOX_AUTO_FD int group_fd = csandbox_cgroup_make(server->cgroup_fd, request->session);
+    const struct csandbox_spawn_inputs inputs = {
+        .plan = &plan,
+        .own_ns_fd = server->own_ns_fd,
+        .template_ns_fd = server->template_ns_fd,
+        .cgroup_fd = group_fd,
+        .program_fd = CSANDBOX_FD_LAUNCHER_PROGRAM,
+        .listen_fd = listen_fd,
+        .boot_fd = boot_fd,
+        .block = request->block,
+    };
+    const pid_t pid = csandbox_spawn(&inputs, report_fd, failure);
+    if (pid > 0) return pid;
+    csandbox_socket_remove(server->sockets_fd, request->session);
+    csandbox_cgroup_remove(server->cgroup_fd, request->session); // a child that was killed leaves it later
+    return -failure->error;
+}
+
+void csandbox_spawn_begin(struct csandbox_server *server, struct csandbox_asker asker, struct csandbox_view payload) {
+    struct csandbox_failure failure;
+    struct request request = {.linger = 0};
+    uint32_t index = 0;
+    while (index < CSANDBOX_SPAWNS_MAX && server->starting[index].pid != 0) index++;
+    int report_fd = -1;
+    pid_t pid = -1;
+    if (index == CSANDBOX_SPAWNS_MAX) (void)csandbox_fail(&failure, "process", EAGAIN, "too many at once");
+    else if (check(server, payload, &request, &failure) == 0) pid = start(server, &request, payload, &report_fd, &failure);
+    if (pid < 0) {
+        csandbox_answer_failed(server, asker, &failure);
+        return;
+    }
+    struct csandbox_starting *starting = &server->starting[index];
+    *starting = (struct csandbox_starting){
+        .pid = pid,
+        .block = request.block,
+        .asker = asker,
+        .report_fd = report_fd,
+        .deadline_ns = csandbox_boottime_ns() + CSANDBOX_SPAWN_SECONDS * 1000000000ull,
+    };
+    memcpy(starting->session, request.session, sizeof starting->session);
+    int result = csandbox_start_time(pid, &starting->start_time);
+    if (result == 0) result = csandbox_server_watch(server, report_fd, EPOLLIN, CSANDBOX_EVENT_SPAWN, index);
+    if (result == 0) return;
+    starting->failed = true;
+    (void)csandbox_fail(&starting->failure, "process", -result, "watch the child");
+    (void)kill(pid, SIGKILL); // the answer follows when it has been reaped
+}
+
+// The first failure is the one to tell.
+static void fail(struct csandbox_starting *starting, int error, const char *stage, const char *detail) {
+    if (!starting->failed) (void)csandbox_fail(&starting->failure, stage, error, "%s", detail);
+    starting->failed = true;
+    csandbox_close_fd(&starting->report_fd);
+    starting->report_fd = -1;
+    (void)kill(starting->pid, SIGKILL);
+}
+
+static void succeed(struct csandbox_server *server, struct csandbox_starting *starting) {
+    csandbox_live_add(server, starting);
+    csandbox_frame_begin(&server->writer, CSANDBOX_OK, starting->asker.request, 0);
+    csandbox_frame_u64(&server->writer, CSANDBOX_TAG_PID, (uint64_t)starting->pid);
+    csandbox_frame_u64(&server->writer, CSANDBOX_TAG_START_TIME, starting->start_time);
+    const uint64_t connection = starting->asker.connection;
+    csandbox_close_fd(&starting->report_fd);
+    *starting = (struct csandbox_starting){.report_fd = -1};
+    csandbox_answer(server, connection);
+}
+
+// Reads what has come of the report.
+static void read_report(struct csandbox_server *server, struct csandbox_starting *starting) {
+    uint8_t *to = (uint8_t *)&starting->report + starting->received;
+    const size_t left = sizeof starting->report - starting->received;
+    const ssize_t length = recv(starting->report_fd, to, left, MSG_DONTWAIT);
+    if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (length <= 0) {
+        fail(starting, EPIPE, "init", "the sandbox ended before it was ready");
+        return;
+    }
+    starting->received += (size_t)length;
+    if (starting->received < sizeof starting->report) return;
+    if (starting->report.error == 0) {
+        succeed(server, starting);
+        return;
+    }
+    struct csandbox_failure failure;
+    csandbox_failure_from_report(&failure, starting->stage, &starting->report);
+    fail(starting, failure.error, starting->stage, failure.detail);
+}
+
+void csandbox_spawn_event(struct csandbox_server *server, uint32_t index) {
+    struct csandbox_starting *starting = &server->starting[index];
+    if (starting->pid != 0 && starting->report_fd >= 0) read_report(server, starting);
+}
+
+void csandbox_spawn_expire(struct csandbox_server *server, uint64_t now_ns) {
+    for (unsigned i = 0; i < CSANDBOX_SPAWNS_MAX; i++) {
+        struct csandbox_starting *starting = &server->starting[i];
+        if (starting->pid == 0 || starting->failed || now_ns < starting->deadline_ns) continue;
+        fail(starting, ETIMEDOUT, "timeout", "the sandbox was not ready in time");
+    }
+}
+
+bool csandbox_spawn_reaped(struct csandbox_server *server, pid_t pid, int status) {
+    struct csandbox_starting *starting = NULL;
+    for (unsigned i = 0; i < CSANDBOX_SPAWNS_MAX && starting == NULL; i++)
+        if (server->starting[i].pid == pid) starting = &server->starting[i];
+    if (starting == NULL) return false;
+    // It may have reported just before it ended, even success: then it has lived, and its end is that of a session.
+    if (starting->report_fd >= 0) read_report(server, starting);
+    if (starting->pid != pid) return false;
+    if (!starting->failed) fail(starting, EPIPE, "init", "the sandbox ended before it was ready");
+    if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL) {
+        const size_t used = strlen(starting->failure.detail);
+        (void)snprintf(starting->failure.detail + used, sizeof starting->failure.detail - used, " (signal %d)",
+                       WTERMSIG(status));
+    }
+    const struct csandbox_starting ended = *starting;
+    *starting = (struct csandbox_starting){.report_fd = -1};
+    csandbox_close_fd(&(int){ended.report_fd});
+    csandbox_socket_remove(server->sockets_fd, ended.session);
+    csandbox_cgroup_remove(server->cgroup_fd, ended.session);
+    struct csandbox_failure failure = ended.failure;
+    if (failure.stage == starting->stage) failure.stage = ended.stage; // its text moved with the copy
+    csandbox_answer_failed(server, ended.asker, &failure);
+    return true;
+}

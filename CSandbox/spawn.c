@@ -1,0 +1,187 @@
+// One clone3 makes a session: all its namespaces at once, in its control group, with a pidfd. The child has
+// everything it needs prepared and calls nothing that allocates or locks (signal-safety(7)).
+#include "launcher.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define NAMESPACES                                                                                                     \
+    (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
+
+// Init and what it starts are the first to go when memory runs out, before anything of the host.
+#define OOM_SCORE "500"
+
+// Its parent is in another pid namespace, where getppid() is 0: only the socket can tell that the launcher is gone.
+static int die_with_launcher(int launcher_fd, struct csandbox_failure *failure) {
+    char byte;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) return csandbox_fail(failure, "process", errno, "prctl");
+    if (recv(launcher_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) _exit(1);
+    return 0;
+}
+
+static int take_root_ids(struct csandbox_failure *failure) {
+    if (setresgid(0, 0, 0) < 0 || setgroups(0, NULL) < 0 || setresuid(0, 0, 0) < 0)
+        return csandbox_fail(failure, "ids", errno, "become root of the session");
+    return 0;
+}
+
+static int reset_signals(struct csandbox_failure *failure) {
+    // CLONE_CLEAR_SIGHAND has reset handlers, but ignored signals stay ignored (clone(2)).
+    for (int number = 1; number < NSIG; number++)
+        if (number != SIGKILL && number != SIGSTOP) (void)signal(number, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    if (sigprocmask(SIG_SETMASK, &none, NULL) < 0) return csandbox_fail(failure, "signals", errno, "sigprocmask");
+    return 0;
+}
+
+// The three descriptors of init, the program, and nothing else.
+static int place_descriptors(const struct csandbox_spawn_inputs *inputs, int report_fd, int *program_fd,
+                             struct csandbox_failure *failure) {
+    const int from[4] = {inputs->listen_fd, inputs->boot_fd, report_fd, inputs->program_fd};
+    int high[4];
+    const int first = CSANDBOX_FD_LISTEN, end = first + 4;
+    for (int i = 0; i < 4; i++)
+        if ((high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, end)) < 0)
+            return csandbox_fail(failure, "descriptors", errno, "dup");
+    for (int i = 0; i < 4; i++)
+        if (dup2(high[i], first + i) < 0) return csandbox_fail(failure, "descriptors", errno, "dup2");
+    *program_fd = end - 1;
+    if (fcntl(*program_fd, F_SETFD, FD_CLOEXEC) < 0 || close_range((unsigned)end, ~0u, 0) < 0)
+        return csandbox_fail(failure, "descriptors", errno, "close_range");
+    return 0;
+}
+
+static void become_init(const struct csandbox_spawn_inputs *inputs, int *report_fd, struct csandbox_failure *failure) {
+    char byte;
+    ssize_t got;
+    do got = read(*report_fd, &byte, 1);
+    while (got < 0 && errno == EINTR);
+    if (got != 1) _exit(1); // the launcher gave up before the ids were mapped
+    if (take_root_ids(failure) < 0 || die_with_launcher(*report_fd, failure) < 0) return;
+    umask(022);
+    if (setsid() < 0) {
+        (void)csandbox_fail(failure, "process", errno, "setsid");
+        return;
+    }
+    if (chdir("/") < 0) {
+        (void)csandbox_fail(failure, "process", errno, "chdir /");
+        return;
+    }
+    if (csandbox_plan_execute(inputs->plan, failure) < 0 || reset_signals(failure) < 0) return;
+    int program_fd = -1;
+    if (place_descriptors(inputs, *report_fd, &program_fd, failure) < 0) return;
+    *report_fd = CSANDBOX_FD_REPORT;
+    // From here on nothing ties the session to the launcher.
+    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0) {
+        (void)csandbox_fail(failure, "process", errno, "prctl");
+        return;
+    }
+    static char name[] = "superserve-launcher", mode[] = "init";
+    char *const arguments[] = {name, mode, NULL};
+    char *const environment[] = {NULL};
+    execveat(program_fd, "", arguments, environment, AT_EMPTY_PATH);
+    (void)csandbox_fail(failure, "init", errno, "execute the launcher program (is it readable for everyone?)");
+}
+
+static _Noreturn void run_child(const struct csandbox_spawn_inputs *inputs, int report_fd, int launcher_fd) {
+    struct csandbox_failure failure = {.stage = "process", .error = EIO};
+    close(launcher_fd); // else the end of the launcher would never show
+    if (die_with_launcher(report_fd, &failure) == 0) become_init(inputs, &report_fd, &failure);
+    csandbox_report_send(report_fd, &failure);
+    _exit(1);
+}
+
+static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2], struct csandbox_failure *failure) {
+    struct clone_args arguments = {
+        .flags = NAMESPACES | CLONE_CLEAR_SIGHAND,
+        .exit_signal = SIGCHLD,
+    };
+    if (inputs->cgroup_fd >= 0) {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = (uint64_t)inputs->cgroup_fd;
+    }
+    // The child's mounts are a copy of the template's only if it is born there.
+    if (setns(inputs->template_ns_fd, CLONE_NEWNS) < 0)
+        return csandbox_fail(failure, "namespaces", errno, "enter the template");
+    const long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+    if (pid == 0) run_child(inputs, ends[1], ends[0]);
+    const int error = pid < 0 ? errno : 0;
+    if (setns(inputs->own_ns_fd, CLONE_NEWNS) < 0) {
+        // Without its own mounts this launcher is of no use; the keeper starts another one.
+        dprintf(2, "superserve-launcher: return from the template: %s\n", strerror(errno));
+        _exit(1);
+    }
+    if (pid < 0)
+        return csandbox_fail(failure, "namespaces", error, "clone3%s%s", inputs->cgroup_fd >= 0 ? " into the cgroup" : "",
+                             error == ENOSPC ? ": a limit of the user.max_*_namespaces sysctls is reached"
+                             : error == EAGAIN ? ": the limit of processes is reached" : "");
+    return (int)pid;
+}
+
+// Raising needs no capability; the child itself may not write this file of its own before it has executed init.
+static int set_oom_score(pid_t pid, struct csandbox_failure *failure) {
+    char path[48];
+    (void)snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
+    CSANDBOX_AUTO_FD int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, OOM_SCORE, strlen(OOM_SCORE)) < 0)
+        return csandbox_fail(failure, "process", errno, "write %s", path);
+    return 0;
+}
+
+pid_t csandbox_spawn(const struct csandbox_spawn_inputs *inputs, int *report_fd, struct csandbox_failure *failure) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return csandbox_fail(failure, "process", errno, "socketpair");
+    CSANDBOX_AUTO_FD int launcher_end = ends[0];
+    const int pid = clone_child(inputs, ends, failure);
+    close(ends[1]);
+    if (pid < 0) return pid;
+    if (csandbox_identity_map_session(pid, inputs->block, failure) < 0 || set_oom_score(pid, failure) < 0) {
+        (void)kill(pid, SIGKILL); // reaped by the loop like every other child
+        return -failure->error;
+    }
+    if (send(launcher_end, "", 1, MSG_NOSIGNAL) != 1) {
+        (void)csandbox_fail(failure, "process", errno, "the child ended early");
+        (void)kill(pid, SIGKILL);
+        return -failure->error;
+    }
+    *report_fd = csandbox_steal_fd(&launcher_end);
+    return pid;
+}
+
+static int write_all(int fd, const void *bytes, size_t length) {
+    return write(fd, bytes, length) == (ssize_t)length ? 0 : -(errno != 0 ? errno : EIO);
+}
+
+int csandbox_boot_file(const uint8_t nonce[CSANDBOX_NONCE_SIZE], uint64_t linger, const struct csandbox_filter *init,
+                       const struct csandbox_filter *agent, struct csandbox_failure *failure) {
+    struct csandbox_boot boot = {
+        .magic = CSANDBOX_WIRE_MAGIC,
+        .version = CSANDBOX_WIRE_VERSION,
+        .linger = linger,
+        .ring_size = CSANDBOX_RING_DEFAULT,
+        .init_filter_count = init->count,
+        .agent_filter_count = agent->count,
+    };
+    memcpy(boot.nonce, nonce, sizeof boot.nonce);
+    CSANDBOX_AUTO_FD int fd = memfd_create("boot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) return csandbox_fail(failure, "boot file", errno, "memfd_create");
+    if (write_all(fd, &boot, sizeof boot) < 0 || write_all(fd, init->code, init->count * sizeof init->code[0]) < 0 ||
+        write_all(fd, agent->code, agent->count * sizeof agent->code[0]) < 0)
+        return csandbox_fail(failure, "boot file", errno, "write");
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        return csandbox_fail(failure, "boot file", errno, "seal");
+    if (lseek(fd, 0, SEEK_SET) < 0) return csandbox_fail(failure, "boot file", errno, "lseek");
+    return csandbox_steal_fd(&fd);
+}

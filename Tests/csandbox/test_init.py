@@ -1,0 +1,643 @@
+"""What init promises: log, input, agents, signals. Each test gets a `world` and makes its own session."""
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import time
+
+import wire
+import world as fixtures
+from wire import ALL, GROUP, EXITED, STARTED, STDERR, STDOUT, STDOUT_EOF, Disconnected, Failed
+
+ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp"}
+
+
+@contextlib.contextmanager
+def refused(*errnos):
+    """The block must end in FAILED with one of these errnos."""
+    try:
+        yield
+    except Failed as failure:
+        assert failure.errno in errnos, failure
+        return
+    raise AssertionError("was not refused")
+
+
+@contextlib.contextmanager
+def disconnects():
+    try:
+        yield
+    except Disconnected:
+        return
+    raise AssertionError("stayed connected")
+
+
+def shell(script):
+    return ["bash", "-c", script]
+
+
+def python(script):
+    return ["python3", "-c", script]
+
+
+# --- connections ----------------------------------------------------------------------------------------------
+
+
+def test_hello_tells_the_state(world):
+    with world.init() as init:
+        state = init.state
+        assert state["GENERATION"] == 0 and state["RUNNING"] == 0, state
+        assert state["LOG_START"] == state["LOG_END"] == state["INPUT_ACCEPTED"] == 0, state
+        init.start(7, ["cat"], ENV)
+        init.wait_record(STARTED, 7)
+        init.input(b"abc", 0)
+        init.until(lambda: init.output(7) == b"abc")
+        state = init.session.connect().state
+        assert state["GENERATION"] == 7 and state["RUNNING"] == 1, state
+        assert state["LOG_END"] == init.log_end and state["INPUT_ACCEPTED"] == 3, state
+
+
+def test_wrong_hello_is_closed(world):
+    with world.init() as init:
+        path = init.session.path
+        for payload in (wire.fields(("NONCE", bytes(16))), wire.fields(("NONCE", b"x")), b"",
+                        wire.fields(("NONCE", init.nonce))[:-1]):
+            stranger = wire.Init(path, init.nonce, hello=False)
+            stranger.send(wire.HELLO, payload)
+            with disconnects():
+                stranger.receive()
+        stranger = wire.Init(path, init.nonce, hello=False)
+        stranger.send(wire.SHUTDOWN)
+        with disconnects():
+            stranger.receive()
+        assert init.run(1, ["true"], ENV)[0][0] == 0  # the served one is not disturbed
+
+
+def test_newest_connection_is_served(world):
+    with world.init() as first:
+        second = first.session.connect()
+        with disconnects():
+            first.receive()
+        assert second.run(1, ["true"], ENV)[0][0] == 0
+
+
+def test_silent_connections_do_not_pile_up(world):
+    with world.init() as init:
+        silent = [wire.Init(init.session.path, init.nonce, hello=False) for _ in range(12)]
+        with disconnects():
+            silent[0].receive()
+        assert init.run(1, ["true"], ENV)[0][0] == 0
+        assert len(os.listdir(f"/proc/{init.session.pid}/fd")) < 24
+        for connection in silent:
+            connection.close()
+        init.session.connect()
+
+
+def test_malformed_packets_close_the_connection(world):
+    header = wire.HEADER
+    bad = [
+        b"x",
+        header.pack(wire.MAGIC + 1, 1, wire.SHUTDOWN, 0, 1, 0),
+        header.pack(wire.MAGIC, 2, wire.SHUTDOWN, 0, 1, 0),
+        header.pack(wire.MAGIC, 1, wire.SHUTDOWN, 1, 1, 0),
+        header.pack(wire.MAGIC, 1, wire.SHUTDOWN, 0, 1, 0) + b"tail",
+        header.pack(wire.MAGIC, 1, wire.INPUT, wire.FRAME_MAX, 1, 0) + bytes(wire.FRAME_MAX),
+    ]
+    with world.session() as session:
+        for packet in bad:
+            init = session.connect()
+            init.send(0, raw=packet)
+            with disconnects():
+                init.receive()
+        init = session.connect()
+        with refused(wire.ENOSYS):
+            init.ask(999)
+        for kind in (wire.START, wire.SIGNAL, wire.FILES_GET, wire.FILES_PUT):
+            with refused(wire.EPROTO, wire.EINVAL):
+                init.send(kind, b"\xff" * 20, init.next_request())
+                frame = init.until(lambda: init.answers.pop(init.request, None))
+                raise Failed(dict(wire.parse_fields(frame.payload)))
+
+
+def test_random_packets_do_no_harm(world):
+    generator = random.Random(1)
+    kinds = [wire.START, wire.INPUT, wire.INPUT_EOF, wire.ACK, wire.SIGNAL, wire.FILES_GET,
+             wire.FILES_PUT, 77, wire.LOG]
+    with world.session() as session:
+        for _ in range(40):
+            init = session.connect()
+            with contextlib.suppress(Disconnected):
+                for _ in range(20):
+                    good = wire.fields(("GENERATION", 0), ("SIGNAL", 0), ("PATH", "/nope"))
+                    payload = bytearray(generator.choice([good, generator.randbytes(60)]))
+                    for _ in range(generator.randrange(3)):
+                        payload[generator.randrange(len(payload))] = generator.randrange(256)
+                    init.send(generator.choice(kinds), bytes(payload), 1,
+                              generator.choice([0, 1, 1 << 20, 1 << 63, (1 << 64) - 1]))
+            init.close()
+        assert session.connect().run(1 << 63, ["true"], ENV)[0][0] == 0
+
+
+def test_client_that_asks_and_never_reads_is_dropped(world):
+    with world.session() as session:
+        init = session.connect()
+        with disconnects():
+            for _ in range(100000):
+                init.send(wire.SIGNAL, b"", init.next_request())
+        assert fixtures.status_field(session.pid, "VmRSS") is not None
+        session.connect().run(1, ["true"], ENV)
+
+
+# --- agents ---------------------------------------------------------------------------------------------------
+
+PROBE = r"""
+import os, signal
+for line in open('/proc/self/status'):
+    if line.split(':')[0] in ('Uid Gid Groups CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs Seccomp SigBlk '
+                              'SigIgn Umask NSpid').split(): print(line.replace('\t', ' ').strip())
+print('fds', *sorted(os.listdir('/proc/self/fd')))
+print('sid', os.getsid(0) == os.getpid() == os.getpgrp())
+print('cwd', os.getcwd())
+print('env', sorted(os.environ))
+print('tty', [os.isatty(fd) for fd in (0, 1, 2)])
+print('oom', int(open('/proc/self/oom_score_adj').read()) > 0)
+"""
+
+
+def test_agent_has_nothing(world):
+    with world.init() as init:
+        # SIGPIPE: Python ignores it by itself (bit 0x1000), and SIGXFSZ (0x1000000).
+        result, out, err = init.run(1, python(PROBE), {"PATH": ENV["PATH"], "A": "1"})
+        assert result[:2] == (0, 0), err
+        lines = dict(line.split(" ", 1) for line in out.decode().splitlines() if " " in line)
+        zero = "0" * 16
+        expected = {
+            "Uid:": "1000 1000 1000 1000", "Gid:": "1000 1000 1000 1000", "CapInh:": zero,
+            "CapPrm:": zero, "CapEff:": zero, "CapBnd:": zero, "CapAmb:": zero, "NoNewPrivs:": "1",
+            "Seccomp:": "2", "SigBlk:": zero, "SigIgn:": "0000000001001000", "Umask:": "0022",
+            "sid": "True", "cwd": "/workspace", "fds": "0 1 2 3", "tty": "[False, False, False]",
+            "oom": "True",
+        }
+        for name, value in expected.items():
+            assert lines[name] == value, (name, lines[name])
+        assert lines.get("Groups:", "").strip() == ""
+        assert re.match(r"\['A', ('LC_CTYPE', )?'PATH'\]$", lines["env"]), lines["env"]
+
+
+INIT_PROBE = r"""
+import ctypes, os, resource
+libc = ctypes.CDLL(None, use_errno=True)
+def refused(name, call):
+    try: call()
+    except OSError: return
+    print('OPEN', name)
+def ptrace():
+    if libc.ptrace(16, 1, 0, 0) != 0: raise OSError(ctypes.get_errno())
+for name in 'mem environ root cwd exe fd maps syscall fdinfo io'.split():
+    path = '/proc/1/' + name
+    refused(path, lambda: os.listdir(path) if name in ('fd', 'fdinfo', 'root', 'cwd') else open(path, 'rb'))
+refused('kill', lambda: os.kill(1, 9))
+refused('ptrace', ptrace)
+refused('prlimit', lambda: resource.prlimit(1, resource.RLIMIT_NOFILE, (10, 10)))
+refused('renice', lambda: os.setpriority(os.PRIO_PROCESS, 1, 19))
+refused('affinity', lambda: os.sched_setaffinity(1, {0}))
+refused('oom', lambda: open('/proc/1/oom_score_adj', 'w').write('1000'))
+print('done')
+"""
+
+
+def test_agent_cannot_reach_init(world):
+    with world.init() as init:
+        result, out, err = init.run(1, python(INIT_PROBE), ENV)
+        assert out == b"done\n", (result, out, err)
+
+
+def test_arguments_environment_and_directory_arrive(world):
+    with world.init() as init:
+        values = ["", "a b", "ü\u4e2d", "--", "x" * 20000]
+        script = "import os,sys,json; print(json.dumps([sys.argv[1:], os.environ['V'], os.getcwd()]))"
+        result, out, err = init.run(
+            1, ["python3", "-c", script] + values, {**ENV, "V": "=é="}, cwd="/usr/bin/../lib")
+        assert json.loads(out) == [values, "=é=", "/usr/lib"], err
+
+
+def test_start_failures_say_what_and_why(world):
+    with world.init() as init:
+        init.run(1, shell("printf '#!/nope\\n' > script; chmod 755 script; : > plain; mkdir dir;"
+                          "printf 'no magic' > odd; chmod 755 odd"), ENV)
+        cases = [
+            (["no-such-program"], {}, "exec", wire.ENOENT, "no-such-program"),
+            (["/no/such"], {}, "exec", wire.ENOENT, "/no/such"),
+            (["./plain"], {}, "exec", wire.EACCES, "./plain"),
+            (["./dir"], {}, "exec", wire.EACCES, "./dir"),
+            (["./script"], {}, "exec", wire.ENOENT, "interpreter"),
+            (["script"], {"PATH": "/workspace"}, "exec", wire.ENOENT, "interpreter"),
+            (["./odd"], {}, "exec", wire.ENOEXEC, "./odd"),
+            (["plain"], {"PATH": "/workspace:/usr/bin"}, "exec", wire.EACCES, "plain"),
+            ([""], {}, "exec", wire.ENOENT, ""),
+        ]
+        for generation, (arguments, environment, stage, errno, text) in enumerate(cases, 2):
+            init.start(generation, arguments, environment)
+            failure = init.start_failure(generation)
+            assert (failure.stage, failure.errno) == (stage, errno), (arguments, failure)
+            assert text in failure.detail, failure
+        for generation, (cwd, errno) in enumerate(
+                [("/no/such", wire.ENOENT), ("/etc/passwd", wire.ENOTDIR), ("/proc/1/cwd", wire.EACCES)],
+                100):
+            init.start(generation, ["true"], ENV, cwd=cwd)
+            failure = init.start_failure(generation)
+            assert (failure.stage, failure.errno) == ("working directory", errno), failure
+        init.quiet()
+        assert not [r for r in init.records if r.generation > 1 and r.type != wire.START_FAILED]
+        assert init.run(200, ["true"], {})[0][0] == 0  # a default PATH
+
+
+def test_search_goes_on_after_a_file_that_may_not_run(world):
+    with world.init() as init:
+        init.run(1, shell("mkdir a b; : > a/tool; printf '#!/bin/sh\necho b\n' > b/tool; chmod +x b/tool"),
+                 ENV)
+        _, out, _ = init.run(2, ["tool"], {"PATH": "/nope:/workspace/a:/workspace/b"})
+        assert out == b"b\n", out
+        _, out, _ = init.run(3, ["tool"], {"PATH": ""}, cwd="/workspace/b")  # empty: the directory
+        assert out == b"b\n", out
+
+
+def test_start_is_refused_or_repeated(world):
+    with world.init() as init:
+        good = [("GENERATION", 5), ("ARG", "cat")]
+        for pairs in ([("ARG", "cat")], [("GENERATION", 0), ("ARG", "cat")], [("GENERATION", 5)],
+                      good + [("ENV", "novalue")], good + [("ENV", "=x")], good + [("ARG", "a\0b")],
+                      good + [("CWD", "relative")], good + [("CWD", "")]):
+            with refused(wire.EINVAL, wire.EPROTO):
+                init.ask(wire.START, *pairs)
+        init.ask(wire.START, *good)
+        init.ask(wire.START, *good)  # the same generation: nothing happens
+        with refused(wire.EBUSY):
+            init.start(6, ["cat"])
+        with refused(wire.ESTALE):
+            init.start(4, ["cat"])
+        init.close_input(0)
+        init.wait_end(5)
+        init.ask(wire.START, *good)
+        init.quiet()
+        assert len([r for r in init.records if r.type == STARTED]) == 1
+        init.run(6, ["true"], ENV)
+
+
+def test_exit_records(world):
+    with world.init() as init:
+        result, _, _ = init.run(1, shell("exit 42"), ENV)
+        assert result[:2] == (42, 0)
+        result, _, _ = init.run(2, shell("kill -TERM $$"), ENV)
+        assert result[:2] == (-1, signal.SIGTERM)
+        result, _, _ = init.run(3, python("x = bytearray(64 << 20)\nfor i in range(6000000): pass"), ENV)
+        assert result[0] == 0 and result[2] > 20000 and 64 << 10 < result[4] < 256 << 10, result
+
+
+def test_orphans_are_reaped(world):
+    with world.init() as init:
+        script = ("import os,time\nfor i in range(200):\n  if os.fork() == 0:\n    os.fork(); os._exit(0)\n"
+                  "while True:\n  try: os.wait()\n  except ChildProcessError: break\n"
+                  "def state(p):\n  try: return open(f'/proc/{p}/stat').read().rsplit(')', 1)[1].split()[0]\n"
+                  "  except OSError: return None\n"
+                  "while True:\n"
+                  "  states = [s for s in map(state, filter(str.isdigit, os.listdir('/proc'))) if s]\n"
+                  "  if len(states) == 2: break\n")
+        assert init.run(1, python(script), ENV)[0][0] == 0
+
+
+# --- log ------------------------------------------------------------------------------------------------------
+
+# Numbered lines on both outputs: nothing may be lost, doubled or moved.
+LINES = r"""
+import os, sys
+for i in range(int(sys.argv[1])):
+    os.write(1 if i % 3 else 2, b'%d %s\n' % (i, b'x' * (i % 200)))
+"""
+
+
+def expected_lines(count, kind):
+    return b"".join(b"%d %s\n" % (i, b"x" * (i % 200)) for i in range(count)
+                    if (kind == STDERR) == (i % 3 == 0))
+
+
+def test_output_is_complete_and_in_order(world):
+    with world.init() as init:
+        init.start(1, ["python3", "-c", LINES, "5000"], ENV)
+        while not (init.find(EXITED) and init.find(STDOUT_EOF) and init.find(wire.STDERR_EOF)):
+            init.step()
+            init.acknowledge()
+        assert init.records[0].type == STARTED
+        for kind in (STDOUT, STDERR):
+            assert init.output(1, kind) == expected_lines(5000, kind)
+        last = max(r.end for r in init.records if r.type in (STDOUT, STDERR))
+        assert init.find(EXITED).start >= last
+        offset = 0
+        for record in init.records:
+            assert record.start == offset
+            offset = record.end
+
+
+def test_output_is_exactly_once_over_reconnections(world):
+    generator = random.Random(2)
+    with world.init() as init:
+        session = init.session
+        init.start(1, ["python3", "-c", LINES, "20000"], ENV)
+        committed, offset = [], 0
+        while True:
+            # A supervisor that commits, but often dies before it acknowledges, or loses what it got.
+            with contextlib.suppress(TimeoutError):
+                for _ in range(generator.randrange(1, 12)):
+                    init.step(0.05)
+            keep = generator.randrange(len(init.records) + 1)
+            new = [r for r in init.records[:keep] if r.start >= offset]
+            committed += new
+            if new:
+                assert new[0].start == offset
+                offset = new[-1].end
+            if generator.random() < 0.7:
+                init.acknowledge(offset)
+            kinds = {r.type for r in committed}
+            if {EXITED, STDOUT_EOF, wire.STDERR_EOF} <= kinds:
+                break
+            if generator.random() < 0.8:
+                init.close()
+                init = session.connect()
+                assert init.state["LOG_START"] <= offset <= init.state["LOG_END"]
+            else:
+                init.records = [r for r in init.records if r.end > offset]
+        init.records = committed
+        for kind in (STDOUT, STDERR):
+            assert init.output(1, kind) == expected_lines(20000, kind)
+
+
+def test_flood_is_held_back_and_then_arrives(world):
+    size = 24 << 20
+    script = ("import os, hashlib\nh = hashlib.sha256()\n"
+              f"for i in range({size} >> 16):\n"
+              "  b = hashlib.sha256(b'%d' % i).digest() * 2048\n  h.update(b)\n"
+              "  while b: b = b[os.write(1, b):]\n"
+              "os.write(2, h.hexdigest().encode())")
+    with world.init() as init:
+        init.start(1, python(script), ENV)
+        init.quiet(0.5)
+        held = init.log_end
+        assert wire.RING_SIZE - 65536 < held <= wire.RING_SIZE, held
+        assert int(fixtures.status_field(init.session.pid, "VmRSS").split()[0]) < 4096
+        # Nobody reads at all: the socket's buffer does not matter to what init holds.
+        second = init.session.connect()
+        second.until(lambda: second.log_end == held)
+        digest, records = hashlib.sha256(), 0
+        while not (second.find(EXITED) and second.find(STDOUT_EOF) and second.find(wire.STDERR_EOF)):
+            for record in second.records[records:]:
+                if record.type == STDOUT:
+                    digest.update(record.payload)
+            second.records = [r for r in second.records if r.type != STDOUT]
+            records = len(second.records)
+            second.acknowledge()
+            second.step()
+        for record in second.records[records:]:
+            if record.type == STDOUT:
+                digest.update(record.payload)
+        assert second.output(1, STDERR).decode() == digest.hexdigest()
+
+
+def test_exit_waits_for_output_and_room(world):
+    with world.init() as init:
+        # Dead with a full log and a full pipe: the end comes after everything it wrote.
+        init.start(1, python("import os,time,signal\nos.set_blocking(1, False)\n"
+                             "n = 0; last = time.monotonic()\n"
+                             "while time.monotonic() - last < 0.5:\n"
+                             "  try: n += os.write(1, b'y' * 4096); last = time.monotonic()\n"
+                             "  except BlockingIOError: pass\n"
+                             "open('/workspace/n', 'w').write(str(n)); os.kill(os.getpid(), 9)"), ENV)
+        init.quiet(1.5)
+        assert not init.find(EXITED)
+        state = init.session.connect().state
+        assert state["RUNNING"] == 1
+        init = init.session.connections[-1]
+        with refused(wire.EBUSY):
+            init.start(2, ["true"])
+        while not (init.find(EXITED) and init.find(STDOUT_EOF)):
+            init.step()
+            init.acknowledge()
+        assert init.find(EXITED).start >= max(r.end for r in init.records if r.type == STDOUT)
+        _, out, _ = init.run(3, ["cat", "n"], ENV)
+        assert int(out) == len(init.output(1))
+
+
+def test_acknowledgements_that_make_no_sense(world):
+    with world.init() as init:
+        init.start(1, shell("echo one; read; echo two"), ENV)
+        init.until(lambda: init.output() == b"one\n")
+        end = init.log_end
+        for offset in (end + 1, 1 << 63, (1 << 64) - 1, 5):
+            init.acknowledge(offset)
+        state = init.session.connect().state
+        assert (state["LOG_START"], state["LOG_END"]) == (0, end), state
+        init = init.session.connections[-1]
+        init.until(lambda: init.log_end == end)
+        middle = init.records[0].end + 3
+        init.acknowledge(middle)
+        init.acknowledge(init.records[0].start)
+        state = init.session.connect().state
+        assert state["LOG_START"] == init.records[0].end, state
+
+
+# --- input ----------------------------------------------------------------------------------------------------
+
+
+def test_input_is_exactly_once_over_reconnections(world):
+    generator = random.Random(3)
+    data = generator.randbytes(3 << 20)
+    script = ("import os,time,hashlib\nh = hashlib.sha256(); n = 0\n"
+              "while True:\n  b = os.read(0, 1 << (n % 17))\n  if not b: break\n"
+              "  h.update(b); n += 1\n  if n % 50 == 0: time.sleep(0.001)\n"
+              "print(h.hexdigest())")
+    with world.init() as init:
+        session = init.session
+        init.start(1, python(script), ENV)
+        sent = 0
+        while init.accepted < len(data):
+            window = min(len(data), init.accepted + wire.INPUT_WINDOW)
+            if sent < window:
+                size = generator.randrange(1, min(wire.CHUNK_MAX, window - sent) + 1)
+                init.input(data[sent:sent + size], sent)
+                sent += size
+            else:
+                init.step()
+            if generator.random() < 0.05:
+                init.close()
+                init = session.connect()
+                sent = init.accepted - generator.randrange(min(init.accepted, 5000) + 1)
+        init.close_input(len(data))
+        result = init.wait_end()
+        assert init.output().decode().strip() == hashlib.sha256(data).hexdigest(), result
+
+
+def test_input_is_accepted_when_it_is_written(world):
+    with world.init() as init:
+        init.start(1, ["sleep", "1000"], ENV)
+        init.wait_record(STARTED)
+        init.input(bytes(wire.INPUT_WINDOW), 0)
+        init.quiet()
+        pipe = init.accepted
+        assert 4096 <= pipe <= 65536, pipe
+        init.input(bytes(wire.INPUT_WINDOW), pipe - 5000)  # as much as the window allows: fine
+        with disconnects():
+            init.input(bytes(5001), pipe + wire.INPUT_WINDOW - 5000)  # one byte more: not
+            init.quiet()
+        init = init.session.connect()
+        assert init.accepted == pipe
+        # What the agent never read is discarded at its end, and counted.
+        init.signal(signal.SIGKILL)
+        init.wait_end()
+        init.until(lambda: init.accepted > pipe)
+        assert init.accepted == pipe + wire.INPUT_WINDOW - 5000, (init.accepted, pipe)
+
+
+def test_input_gap_is_an_error(world):
+    with world.init() as init:
+        init.start(1, ["cat"], ENV)
+        init.wait_record(STARTED)
+        init.input(b"abc", 0)
+        init.input(b"xyz", 4)
+        failure = init.until(lambda: init.answers.pop(0, None))
+        assert failure.type == wire.FAILED
+        init.input(b"bcd", 1)
+        init.close_input(4)
+        init.wait_end()
+        assert init.output() == b"abcd" and init.accepted == 4
+
+
+def test_input_for_nobody_is_discarded(world):
+    with world.init() as init:
+        init.input(b"nobody", 0)
+        init.until(lambda: init.accepted == 6)
+        _, out, _ = init.run(1, ["cat"], ENV)
+        assert out == b""
+        init.start(2, shell("exec <&-; echo closed; sleep 1000"), ENV)
+        init.until(lambda: init.output(2) == b"closed\n")
+        init.input(bytes(100000), 6)
+        init.until(lambda: init.accepted == 100006)
+        init.signal(9, 2)
+        init.wait_end(2)
+        init.start(3, ["no-such-program"])
+        init.input(b"late", 100006)
+        init.start_failure(3)
+        init.until(lambda: init.accepted == 100010)
+        init.start(4, ["cat"], ENV)
+        init.input(b"again", 100010)
+        init.close_input(100015)
+        init.wait_end(4)
+        assert init.output(4) == b"again"
+
+
+def test_end_of_input_waits_for_its_bytes(world):
+    with world.init() as init:
+        init.start(1, ["cat"], ENV)
+        init.close_input(6)  # announced before the bytes come
+        init.input(b"abc", 0)
+        init.until(lambda: init.output() == b"abc")
+        init.input(b"defghi", 3)  # more than announced: not for this agent
+        init.wait_end()
+        assert init.output() == b"abcdef"
+        init.until(lambda: init.accepted == 9)
+        init.start(2, ["cat"], ENV)  # with an open stdin again
+        init.input(b"j", 9)
+        init.until(lambda: init.output(2) == b"j")
+
+
+# --- what agents leave behind ---------------------------------------------------------------------------------
+
+
+def test_children_keep_talking_after_the_agent(world):
+    with world.init() as init:
+        init.start(1, shell("(while ! [ -e go ]; do sleep 0.02; done; echo late) & echo early"), ENV)
+        init.wait_exit()
+        assert init.output() == b"early\n" and not init.find(STDOUT_EOF)
+        _, out, _ = init.run(2, shell("touch go; echo second"), ENV)
+        assert out == b"second\n"
+        init.until(lambda: init.find(STDOUT_EOF) and init.find(wire.STDERR_EOF))
+        assert init.output() == b"early\nlate\n"
+
+
+def test_left_over_outputs_are_bounded(world):
+    with world.init() as init:
+        for generation in range(1, 26):
+            init.start(generation, shell("sleep 1000 & exit 0"), ENV)
+            init.wait_exit(generation)
+        init.until(lambda: init.find(STDOUT_EOF, 8))
+        assert not init.find(STDOUT_EOF, 9) and not init.find(STDOUT_EOF, 25)
+        assert len(os.listdir(f"/proc/{init.session.pid}/fd")) < 60
+
+
+# --- signals --------------------------------------------------------------------------------------------------
+
+
+def test_signals_reach_their_scope(world):
+    script = "trap 'echo agent; exit 9' TERM; sleep 1000 & setsid sleep 1000 & echo up; wait"
+    count = "import os; print(sum(b'sleep' in open(f'/proc/{p}/cmdline','rb').read() and 1 for p in os.listdir('/proc') if p.isdigit() and int(p) != os.getpid()))"
+    with world.init() as init:
+        with refused(wire.ESRCH):
+            init.signal(15)
+        for generation, (scope, left) in enumerate([(wire.AGENT, 2), (GROUP, 1), (ALL, 0)]):
+            first = generation * 10 + 1
+            init.start(first, shell(script), ENV)
+            init.until(lambda: init.output(first) == b"up\n")
+            with refused(wire.ESRCH):
+                init.signal(15, first + 1)
+            with refused(wire.EINVAL):
+                init.signal(0, first)
+            with refused(wire.EINVAL):
+                init.signal(65, first)
+            init.signal(15, first, scope)
+            init.wait_exit(first)
+            if scope != ALL:
+                assert init.output(first) == b"up\nagent\n"
+            _, out, _ = init.run(first + 1, python(count), ENV)
+            assert int(out) == left, (scope, out)
+            init.signal(9, first, ALL)
+            init.until(lambda: init.find(STDOUT_EOF, first))
+
+
+# --- the end --------------------------------------------------------------------------------------------------
+
+
+def test_shutdown_ends_everything(world):
+    with world.init() as init:
+        init.start(1, shell("trap '' TERM; sleep 1000 & wait"), ENV)
+        init.wait_record(STARTED)
+        init.ask(wire.SHUTDOWN)
+        with disconnects():
+            init.quiet(10)
+        init.session.wait_gone()
+
+
+def test_init_leaves_when_nobody_comes(world):
+    with world.session(linger=1) as session:
+        init = session.connect()
+        time.sleep(2.5)  # longer than the time: somebody is here
+        assert session.alive()
+        left = time.monotonic()
+        init.close()
+        session.wait_gone()
+        assert 1 <= time.monotonic() - left < 5
+
+
+def test_idle_init_is_small(world):
+    with world.init() as init:
+        init.run(1, python("print('x' * 700000)"), ENV)
+        init.quiet()
+        deadline = time.monotonic() + 30
+        while True:  # pages come back at init's next look at things
+            with open(f"/proc/{init.session.pid}/smaps_rollup", encoding="ascii") as file:
+                private = sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
+            if private < 300 or time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+        assert private < 300, f"{private} KiB private"
