@@ -4,6 +4,8 @@ struct Blanked: Sendable {
     let code: String
     /// Only the comments.
     let comments: String
+    /// `"` wherever a string is, with its quotes and what is interpolated into it; else blank.
+    let strings: String
 
     var lines: [Substring] { code.split(separator: "\n", omittingEmptySubsequences: false) }
 
@@ -12,6 +14,7 @@ struct Blanked: Sendable {
         scanner.run()
         code = String(decoding: scanner.code, as: UTF8.self)
         comments = String(decoding: scanner.comments, as: UTF8.self)
+        strings = String(decoding: scanner.strings, as: UTF8.self)
     }
 
     private struct Scanner {
@@ -19,6 +22,7 @@ struct Blanked: Sendable {
         let isSwift: Bool
         var code: [UInt8]
         var comments: [UInt8]
+        var strings: [UInt8]
         var position = 0
 
         init(bytes: [UInt8], isSwift: Bool) {
@@ -27,6 +31,7 @@ struct Blanked: Sendable {
             let blank = bytes.map { $0 == UInt8(ascii: "\n") ? $0 : UInt8(ascii: " ") }
             code = blank
             comments = blank
+            strings = blank
         }
 
         private func at(_ text: StaticString, _ offset: Int = 0) -> Bool {
@@ -115,6 +120,13 @@ struct Blanked: Sendable {
         }
 
         private mutating func string() {
+            let start = position
+            defer {
+                let end = min(position, bytes.count)
+                for index in start..<end where bytes[index] != UInt8(ascii: "\n") {
+                    strings[index] = UInt8(ascii: "\"")
+                }
+            }
             let hashes = at("\"") ? 0 : rawStringHashes
             for _ in 0..<hashes { copyCode() }
             let isLong = isSwift && at("\"\"\"")

@@ -49,7 +49,8 @@ import Testing
     @Test func everyRouteIsDocumented() throws {
         let manual = try Repository.text("docs/api.md")
         let source = try Repository.text("Sources/API/Paths.swift")
-        let routes = source.matches(of: /\/\/   (?<method>GET|POST|PUT|DELETE) +(?<path>\/[^ ?\n]*)/)
+        let routes = source.matches(
+            of: /\/\/   (?<method>GET|POST|PUT|DELETE) +(?<path>\/[^ ?\n]*)/)
         #expect(routes.count > 5)
         expectNone(
             routes.map { "\($0.output.method) \($0.output.path)" }.filter { !manual.contains($0) })
