@@ -59,6 +59,7 @@ let package = Package(
             dependencies: ["CSandbox"],
             cSettings: hardenedC,
             linkerSettings: [.unsafeFlags(["-static-executable"])]),
+        .testTarget(name: "LintTests", swiftSettings: strict),
         .target(name: "Sandbox", dependencies: ["CSandbox", logging], swiftSettings: strict),
         .target(name: "AgentProtocols", dependencies: ["API", "Sandbox", "Settings"], swiftSettings: strict),
         .target(name: "Archive", swiftSettings: strict),

@@ -1,0 +1,60 @@
+# Thin: each target is one command that can also be given by hand.
+PREFIX ?= /usr/local
+DESTDIR ?=
+AGENT ?= shell
+N ?= 50
+export AGENT
+
+bindir = $(DESTDIR)$(PREFIX)/bin
+libdir = $(DESTDIR)$(PREFIX)/lib/superserve
+sharedir = $(DESTDIR)$(PREFIX)/share
+
+.PHONY: build run test test-unit test-isolation test-integration test-newcomer bench fmt lint install uninstall clean
+
+build:
+	@scripts/bootstrap build
+	@scripts/build
+
+run:
+	@scripts/run
+
+test:
+	@scripts/test
+
+test-unit:
+	@scripts/test unit
+
+test-isolation:
+	@scripts/test isolation leaks
+
+test-integration:
+	@scripts/test integration leaks
+
+# The two commands of README.md on a fresh Debian: needs root and about half an hour.
+test-newcomer:
+	@Tests/Newcomer/newcomer.sh
+
+bench:
+	@scripts/bootstrap build run bench
+	@scripts/build release
+	@python3 Benchmarks/start-time.py --count $(N)
+
+fmt:
+	@swift format --in-place --recursive Package.swift Sources Tests
+
+lint:
+	@scripts/test lint
+
+install:
+	@scripts/bootstrap build
+	@scripts/build release
+	@scripts/install "$(DESTDIR)" "$(PREFIX)"
+
+uninstall:
+	@rm -rf "$(libdir)" "$(sharedir)/superserve"
+	@rm -f "$(bindir)/superserve" "$(bindir)/superserved" "$(sharedir)"/man/man1/superserve.1* \
+	    "$(sharedir)/bash-completion/completions/superserve" "$(sharedir)/fish/vendor_completions.d/superserve.fish" \
+	    "$(sharedir)/zsh/vendor-completions/_superserve"
+
+clean:
+	@rm -rf .build
