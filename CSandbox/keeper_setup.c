@@ -66,15 +66,18 @@ int csandbox_keeper_parse(struct csandbox_keeper *keeper, int argc, char *const 
     bool ids_given = false;
     int option, index = 0;
     opterr = 0;
+    failure->error = 0;
+    // All are read, even after a mistake: the ready descriptor may come last, and takes the message.
     while ((option = getopt_long(argc, argv, "", options, &index)) != -1) {
+        const int result = option == '?' ? -EINVAL : take_option(keeper, option, optarg);
+        ids_given = ids_given || (option != '?' && strchr("ugUG", option) != NULL);
+        if (result == 0 || failure->error != 0) continue;
         if (option == '?')
-            return csandbox_fail(failure, "options", EINVAL, "unknown option or missing value: %s",
-                                 argv[optind - 1]);
-        const int result = take_option(keeper, option, optarg);
-        if (result < 0)
-            return csandbox_fail(failure, "options", -result, "--%s %s", options[index].name, optarg);
-        ids_given = ids_given || strchr("ugUG", option) != NULL;
+            (void)csandbox_fail(failure, "options", EINVAL, "unknown, or without its value: %s", argv[optind - 1]);
+        else
+            (void)csandbox_fail(failure, "options", -result, "--%s %s", options[index].name, optarg);
     }
+    if (failure->error != 0) return -failure->error;
     if (optind != argc) return csandbox_fail(failure, "options", EINVAL, "not an option: %s", argv[optind]);
     if (keeper->state_path[0] == '\0' || keeper->runtime_path[0] == '\0' || keeper->ready_fd < 3)
         return csandbox_fail(failure, "options", EINVAL, "--state-dir, --runtime-dir and --ready-fd are needed");
@@ -149,8 +152,12 @@ static int make_private_places(struct csandbox_keeper *keeper, struct csandbox_f
         return csandbox_fail(failure, "socket", errno, "enter %.180s", keeper->runtime_path);
     if (unlink(address.sun_path) < 0 && errno != ENOENT)
         return csandbox_fail(failure, "socket", errno, "remove the stale %s", address.sun_path);
-    if (bind(keeper->listen_fd, (const struct sockaddr *)&address, sizeof address) < 0)
-        return csandbox_fail(failure, "socket", errno, "bind %.180s/launcher.sock", keeper->runtime_path);
+    const mode_t before = umask(0177);
+    const int bound = bind(keeper->listen_fd, (const struct sockaddr *)&address, sizeof address);
+    const int error = errno;
+    umask(before);
+    if (bound < 0)
+        return csandbox_fail(failure, "socket", error, "bind %.180s/launcher.sock", keeper->runtime_path);
     if (listen(keeper->listen_fd, 64) < 0) return csandbox_fail(failure, "socket", errno, "listen");
     return 0;
 }

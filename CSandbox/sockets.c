@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 static int name_socket(struct sockaddr_un *address, const char *session) {
@@ -38,8 +39,11 @@ int csandbox_socket_bind(int sockets_fd, const char *session, struct csandbox_fa
     if (enter(sockets_fd) < 0) return csandbox_fail(failure, "control socket", errno, "enter the socket directory");
     if (unlink(address.sun_path) < 0 && errno != ENOENT)
         return csandbox_fail(failure, "control socket", errno, "remove the stale %s", address.sun_path);
-    if (bind(fd, (const struct sockaddr *)&address, sizeof address) < 0)
-        return csandbox_fail(failure, "control socket", errno, "bind %s", address.sun_path);
+    const mode_t before = umask(0177);
+    const int bound = bind(fd, (const struct sockaddr *)&address, sizeof address);
+    const int error = errno;
+    umask(before);
+    if (bound < 0) return csandbox_fail(failure, "control socket", error, "bind %s", address.sun_path);
     return csandbox_steal_fd(&fd);
 }
 
