@@ -107,7 +107,12 @@ static int enter_namespaces(struct csandbox_keeper *keeper, struct csandbox_fail
         return csandbox_fail(failure, "id maps", EPERM, "the service is not mapped to id 0");
     // Host mounts that appear later stay visible here (a project on a disk plugged in now); none goes back.
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-        return csandbox_fail(failure, "mount namespace", errno, "make mounts slaves");
+        return csandbox_fail(failure, "mount namespace", errno,
+                             "the host gives this program no rights in its own user namespace%s",
+                             errno == EACCES || errno == EPERM
+                                 ? " (AppArmor's kernel.apparmor_restrict_unprivileged_userns? it needs a profile "
+                                   "with 'userns')"
+                                 : "");
     return 0;
 }
 

@@ -80,9 +80,12 @@ static void kill_for_launcher(struct csandbox_keeper *keeper, pid_t pid, uint64_
     CSANDBOX_AUTO_FD int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
     if (pidfd < 0 || csandbox_start_time(pid, &ticks) < 0 || ticks != start_time) return;
     if (csandbox_keeper_become_service(keeper) < 0) return;
-    if (pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0)
-        dprintf(2, "superserve-launcher: kill %d: %s\n", pid, strerror(errno));
+    const int error = pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 ? errno : 0;
     csandbox_keeper_become_self(keeper);
+    if (error == 0 || error == ESRCH) return; // its end shows by its pidfd
+    struct csandbox_notice answer = {.kind = CSANDBOX_NOTICE_KILL_FAILED, .pid = pid};
+    answer.report.error = error;
+    (void)csandbox_notice_send(keeper->channel_fd, &answer);
 }
 
 // False when the first launcher cannot start.

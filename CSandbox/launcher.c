@@ -44,7 +44,10 @@ static void take_notice(struct csandbox_server *server) {
     const ssize_t length = recv(CSANDBOX_FD_LAUNCHER_KEEPER, &notice, sizeof notice, MSG_DONTWAIT);
     if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (length <= 0) _exit(0); // the keeper is gone; its sessions go on
-    if (length == (ssize_t)sizeof notice && notice.kind == CSANDBOX_NOTICE_REAPED) csandbox_session_sweep(server);
+    if (length != (ssize_t)sizeof notice) return;
+    if (notice.kind == CSANDBOX_NOTICE_REAPED) csandbox_session_sweep(server);
+    if (notice.kind == CSANDBOX_NOTICE_KILL_FAILED)
+        csandbox_kill_refused(server, notice.pid, notice.report.error);
 }
 
 // Milliseconds until the next time limit, -1 when there is none.

@@ -109,6 +109,7 @@ enum csandbox_notice_kind {
     CSANDBOX_NOTICE_KILL = 3,   // launcher: SIGKILL to `pid` if it started at `start_time`
     CSANDBOX_NOTICE_STOP = 4,   // launcher: stop everything
     CSANDBOX_NOTICE_REAPED = 5, // keeper: an init of an earlier launcher ended
+    CSANDBOX_NOTICE_KILL_FAILED = 6, // keeper: `pid` was not killed; `report` says why
 };
 struct csandbox_notice {
     uint32_t kind;

@@ -131,6 +131,7 @@ static int kill_foreign(struct csandbox_server *server, struct csandbox_asker as
         return csandbox_fail(failure, "kill", errno, "epoll_ctl");
     server->kills[index] = (struct csandbox_kill){
         .pidfd = csandbox_steal_fd(&pidfd),
+        .pid = pid,
         .asker = asker,
         .deadline_ns = csandbox_boottime_ns() + CSANDBOX_KILL_SECONDS * 1000000000ull,
     };
@@ -165,15 +166,23 @@ void csandbox_kill_event(struct csandbox_server *server, uint32_t index) {
     csandbox_answer_ok(server, asker);
 }
 
+static void kill_failed(struct csandbox_server *server, struct csandbox_kill *failed, int error, const char *why) {
+    struct csandbox_failure failure;
+    (void)csandbox_fail(&failure, "kill", error, "process %d %s", failed->pid, why);
+    const struct csandbox_asker asker = failed->asker;
+    csandbox_close_fd(&failed->pidfd);
+    failed->pidfd = -1;
+    csandbox_answer_failed(server, asker, &failure);
+}
+
+void csandbox_kill_refused(struct csandbox_server *server, pid_t pid, int error) {
+    for (uint32_t i = 0; i < CSANDBOX_KILLS_MAX; i++)
+        if (server->kills[i].pidfd >= 0 && server->kills[i].pid == pid)
+            kill_failed(server, &server->kills[i], error, "is not the service's to kill");
+}
+
 void csandbox_kill_expire(struct csandbox_server *server, uint64_t now_ns) {
-    for (uint32_t i = 0; i < CSANDBOX_KILLS_MAX; i++) {
-        struct csandbox_kill *late = &server->kills[i];
-        if (late->pidfd < 0 || now_ns < late->deadline_ns) continue;
-        struct csandbox_failure failure;
-        (void)csandbox_fail(&failure, "kill", ETIMEDOUT, "the process has not ended in %d s", CSANDBOX_KILL_SECONDS);
-        const struct csandbox_asker asker = late->asker;
-        csandbox_close_fd(&late->pidfd);
-        late->pidfd = -1;
-        csandbox_answer_failed(server, asker, &failure);
-    }
+    for (uint32_t i = 0; i < CSANDBOX_KILLS_MAX; i++)
+        if (server->kills[i].pidfd >= 0 && now_ns >= server->kills[i].deadline_ns)
+            kill_failed(server, &server->kills[i], ETIMEDOUT, "has not ended in time");
 }

@@ -16,7 +16,7 @@ static int fail_op(const struct csandbox_op *op, struct csandbox_failure *failur
     return csandbox_fail(failure, op->stage, error, "%s /%s", call, op->target != NULL ? op->target : "");
 }
 
-// What an optional operation may do without: the target is absent, or is a link.
+// What an optional operation may do without: a target that is absent, is a link, or of another kind.
 static bool may_skip(const struct csandbox_op *op) {
     return op->optional && (errno == ENOENT || errno == ELOOP || errno == ENOTDIR);
 }
@@ -63,20 +63,15 @@ static int do_clone(const struct csandbox_op *op, struct csandbox_failure *failu
     return attach(op, tree, target, failure);
 }
 
+// With mount(2), by path: nobody else is in this namespace yet, and open_tree would make a mount namespace each time,
+// which costs, and is not to be had any more once namespaces are used up.
 static int do_cover(const struct csandbox_op *op, struct csandbox_failure *failure) {
-    CSANDBOX_AUTO_FD int target = -1;
-    const int opened = open_target(op, &target, failure);
-    if (opened != 1) return opened;
-    struct stat status;
-    if (fstat(target, &status) < 0) return fail_op(op, failure, "stat");
-    // Of the template: the device it has checked, or a directory that is empty and read-only there.
-    const char *cover = S_ISDIR(status.st_mode) ? "/home/agent" : "/dev/null";
-    CSANDBOX_AUTO_FD int tree = open_tree(AT_FDCWD, cover, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    if (tree < 0) return fail_op(op, failure, "open_tree for");
-    return attach(op, tree, target, failure);
+    // Of the template: the device it has checked, or a directory that is empty. Both are read-only there.
+    if (mount("/dev/null", op->target, NULL, MS_BIND, NULL) == 0) return 0;
+    if (errno == ENOTDIR && mount("/home/agent", op->target, NULL, MS_BIND, NULL) == 0) return 0;
+    return may_skip(op) ? 0 : fail_op(op, failure, "cover");
 }
 
-// By path: nobody else is in this namespace yet, and open_tree is not to be had once namespaces are used up.
 static int do_read_only(const struct csandbox_op *op, struct csandbox_failure *failure) {
     if (mount(op->target, op->target, NULL, MS_BIND, NULL) < 0)
         return may_skip(op) ? 0 : fail_op(op, failure, "bind");

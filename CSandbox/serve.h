@@ -90,6 +90,7 @@ struct csandbox_job {
 // KILL of an init that some earlier launcher started.
 struct csandbox_kill {
     int pidfd; // -1: free
+    pid_t pid;
     struct csandbox_asker asker;
     uint64_t deadline_ns;
 };
@@ -164,6 +165,8 @@ int csandbox_session_idle(struct csandbox_server *_Nonnull server, const char *_
 void csandbox_kill_begin(struct csandbox_server *_Nonnull server, struct csandbox_asker asker,
                          struct csandbox_view payload);
 void csandbox_kill_event(struct csandbox_server *_Nonnull server, uint32_t index);
+// The keeper could not kill `pid` either.
+void csandbox_kill_refused(struct csandbox_server *_Nonnull server, pid_t pid, int error);
 void csandbox_kill_expire(struct csandbox_server *_Nonnull server, uint64_t now_ns);
 void csandbox_session_sweep(struct csandbox_server *_Nonnull server);
 
