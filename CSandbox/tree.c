@@ -1,6 +1,7 @@
-// Session trees on disk: made and deleted by helpers of the launcher, with held descriptors, one component at a time,
-// following no link. Deleting flattens: a directory found in a directory is first moved up to the top of the tree,
-// so neither depth nor path length matters and two descriptors are enough.
+// Session trees on disk: made and deleted by helpers of the launcher, with held descriptors, one
+// component at a time, following no link. Deleting flattens: a directory found in a directory is
+// first moved up to the top of the tree, so neither depth nor path length matters and two
+// descriptors are enough.
 #include "launcher.h"
 
 #include <dirent.h>
@@ -10,33 +11,41 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-// A process of the session that is still dying may add entries behind our back; this often we look again.
+// A process of the session that is still dying may add entries behind our back; this often we look
+// again.
 #define ROUNDS_MAX 1000
 
 bool csandbox_session_valid(const char *text, size_t length) {
     if (length != CSANDBOX_SESSION_LENGTH) return false;
     for (size_t i = 0; i < length; i++)
-        if (!((text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f'))) return false;
+        if (!((text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f')))
+            return false;
     return true;
 }
 
 // Makes `name` where it is absent and opens it; whatever else bears the name is refused.
-static int make_directory(int parent, const char *name, uid_t owner, int *fd, struct csandbox_failure *failure) {
+static int make_directory(int parent, const char *name, uid_t owner, int *fd,
+                          struct csandbox_failure *failure) {
     if (mkdirat(parent, name, 0700) < 0 && errno != EEXIST)
         return csandbox_fail(failure, "prepare", errno, "mkdir %s", name);
     *fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct stat status;
-    if (*fd < 0 || fstat(*fd, &status) < 0) return csandbox_fail(failure, "prepare", errno, "open %s", name);
+    if (*fd < 0 || fstat(*fd, &status) < 0)
+        return csandbox_fail(failure, "prepare", errno, "open %s", name);
     if (status.st_uid == owner && status.st_gid == owner) return 0;
-    // Id 0 is the service: an earlier attempt ended before this line. Any other owner means files of other ids.
+    // Id 0 is the service: an earlier attempt ended before this line. Any other owner means files
+    // of other ids.
     if (status.st_uid != 0)
-        return csandbox_fail(failure, "prepare", EEXIST, "%s belongs to id %u of another block, not to %u", name,
-                             status.st_uid, owner);
-    if (fchown(*fd, owner, owner) < 0) return csandbox_fail(failure, "prepare", errno, "chown %s to %u", name, owner);
+        return csandbox_fail(failure, "prepare", EEXIST,
+                             "%s belongs to id %u of another block, not to %u", name, status.st_uid,
+                             owner);
+    if (fchown(*fd, owner, owner) < 0)
+        return csandbox_fail(failure, "prepare", errno, "chown %s to %u", name, owner);
     return 0;
 }
 
-int csandbox_tree_prepare(int sessions_fd, const char *session, uint64_t block, struct csandbox_failure *failure) {
+int csandbox_tree_prepare(int sessions_fd, const char *session, uint64_t block,
+                          struct csandbox_failure *failure) {
     const uid_t agent = csandbox_block_id(block, CSANDBOX_SLOT_AGENT);
     CSANDBOX_AUTO_FD int top = -1;
     if (make_directory(sessions_fd, session, 0, &top, failure) < 0) return -failure->error;
@@ -50,10 +59,10 @@ int csandbox_tree_prepare(int sessions_fd, const char *session, uint64_t block, 
 }
 
 struct removal {
-    int top;        // everything is moved here before it is emptied
-    uint64_t next;  // number of the next directory that is moved
-    uint64_t done;  // moved directories below this number have been dealt with
-    bool progress;  // this round removed or moved something
+    int top;       // everything is moved here before it is emptied
+    uint64_t next; // number of the next directory that is moved
+    uint64_t done; // moved directories below this number have been dealt with
+    bool progress; // this round removed or moved something
     struct csandbox_failure *failure;
 };
 
@@ -74,7 +83,8 @@ static int lift(struct removal *removal, int dir, const char *name) {
         char lifted[32];
         lifted_name(lifted, sizeof lifted, removal->next++);
         if (renameat2(dir, name, removal->top, lifted, RENAME_NOREPLACE) == 0) return 0;
-        if (errno != EEXIST) return -errno; // a leftover of a removal that was interrupted has the name
+        if (errno != EEXIST)
+            return -errno; // a leftover of a removal that was interrupted has the name
     }
 }
 
@@ -93,14 +103,16 @@ static int remove_entry(struct removal *removal, int dir, const struct entry *en
     return csandbox_fail(removal->failure, "destroy", error, "remove %.200s", entry->name);
 }
 
-static int visit(struct removal *removal, int dir, int (*action)(struct removal *, int, const struct entry *)) {
+static int visit(struct removal *removal, int dir,
+                 int (*action)(struct removal *, int, const struct entry *)) {
     _Alignas(struct entry) char buffer[32768];
     ssize_t length;
     while ((length = syscall(SYS_getdents64, dir, buffer, sizeof buffer)) > 0) {
         for (ssize_t at = 0; at < length;) {
             const struct entry *entry = (const struct entry *)(const void *)(buffer + at);
             at += entry->length;
-            if (!is_dots(entry->name) && action(removal, dir, entry) < 0) return -removal->failure->error;
+            if (!is_dots(entry->name) && action(removal, dir, entry) < 0)
+                return -removal->failure->error;
         }
     }
     if (length < 0) return csandbox_fail(removal->failure, "destroy", errno, "read a directory");
@@ -109,16 +121,20 @@ static int visit(struct removal *removal, int dir, int (*action)(struct removal 
 
 // Empties a directory of the top and removes it; what is no directory is unlinked.
 static int remove_from_top(struct removal *removal, const char *name) {
-    CSANDBOX_AUTO_FD int fd = openat(removal->top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    CSANDBOX_AUTO_FD int fd =
+        openat(removal->top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && (errno == ENOTDIR || errno == ELOOP)) {
-        if (unlinkat(removal->top, name, 0) == 0) removal->progress = true;
-        else if (errno != ENOENT) return csandbox_fail(removal->failure, "destroy", errno, "remove %.200s", name);
+        if (unlinkat(removal->top, name, 0) == 0)
+            removal->progress = true;
+        else if (errno != ENOENT)
+            return csandbox_fail(removal->failure, "destroy", errno, "remove %.200s", name);
         return 0;
     }
     if (fd < 0 && errno == ENOENT) return 0;
     if (fd < 0) return csandbox_fail(removal->failure, "destroy", errno, "open %.200s", name);
     if (visit(removal, fd, remove_entry) < 0) return -removal->failure->error;
-    if (unlinkat(removal->top, name, AT_REMOVEDIR) == 0) removal->progress = true;
+    if (unlinkat(removal->top, name, AT_REMOVEDIR) == 0)
+        removal->progress = true;
     else if (errno != ENOTEMPTY && errno != ENOENT)
         return csandbox_fail(removal->failure, "destroy", errno, "rmdir %.200s", name);
     return 0;
@@ -143,7 +159,8 @@ static int sweep(struct removal *removal) {
 }
 
 int csandbox_tree_destroy(int sessions_fd, const char *session, struct csandbox_failure *failure) {
-    CSANDBOX_AUTO_FD int top = openat(sessions_fd, session, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    CSANDBOX_AUTO_FD int top =
+        openat(sessions_fd, session, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (top < 0 && errno == ENOENT) return 0;
     if (top < 0) return csandbox_fail(failure, "destroy", errno, "open sessions/%s", session);
     struct removal removal = {.top = top, .failure = failure};
@@ -154,5 +171,6 @@ int csandbox_tree_destroy(int sessions_fd, const char *session, struct csandbox_
         if (errno != ENOTEMPTY && errno != EEXIST)
             return csandbox_fail(failure, "destroy", errno, "rmdir sessions/%s", session);
     }
-    return csandbox_fail(failure, "destroy", ENOTEMPTY, "sessions/%s does not become empty", session);
+    return csandbox_fail(failure, "destroy", ENOTEMPTY, "sessions/%s does not become empty",
+                         session);
 }
