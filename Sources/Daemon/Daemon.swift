@@ -147,11 +147,16 @@ public struct Daemon: Sendable {
                 operators: Operators(ownUID: startedAs, group: config.operatorGroup)),
             requestStop: { stopRequests.continuation.yield() })
         let logger = options.logger
-        umask(0o117)
+        umask(0o117) // the socket is born 0660; Hummingbird has no mode for it
         let group = ServiceGroup(
             configuration: .init(
                 services: [
-                    .init(service: Work { try await server.run(logger: logger) { onReady() } }),
+                    .init(service: Work {
+                        try await server.run(logger: logger) {
+                            umask(0o022)
+                            onReady()
+                        }
+                    }),
                     .init(service: Work { try await Self.housekeeping(supervisor) }),
                     .init(service: Drain(supervisor: supervisor)),
                     .init(

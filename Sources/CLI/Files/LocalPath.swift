@@ -1,15 +1,14 @@
+internal import Archive
 internal import Foundation
 
 /// What is known about a path on this host.
 enum LocalPath {
     static func exists(_ path: String) -> Bool {
-        var info = stat()
-        return stat(path, &info) == 0
+        FileStatus(path: path) != nil
     }
 
     static func isDirectory(_ path: String) -> Bool {
-        var info = stat()
-        return stat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFDIR
+        FileStatus(path: path)?.isDirectory == true
     }
 
     /// The last part of a path; `.` for `.`, `..` and `/`, whose contents are meant.

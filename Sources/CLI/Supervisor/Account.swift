@@ -1,3 +1,4 @@
+internal import Archive
 internal import Foundation
 
 /// Names of users and groups on this host.
@@ -13,12 +14,10 @@ enum Account {
     /// The group that may use a socket; where the socket is hidden, that of its directory. Nil for
     /// the group of root, which nobody should join.
     static func group(owning path: String) -> String? {
-        var info = stat()
         let directory = (path as NSString).deletingLastPathComponent
-        guard stat(path, &info) == 0 || stat(directory, &info) == 0, info.st_gid != 0 else {
+        guard let gid = (FileStatus(path: path) ?? FileStatus(path: directory))?.gid, gid != 0 else {
             return nil
         }
-        return getgrgid(info.st_gid).map { String(cString: $0.pointee.gr_name) }
-            ?? String(info.st_gid)
+        return getgrgid(gid).map { String(cString: $0.pointee.gr_name) } ?? String(gid)
     }
 }

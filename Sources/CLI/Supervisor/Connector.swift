@@ -1,5 +1,6 @@
 internal import API
 internal import Client
+internal import Archive
 internal import Foundation
 
 /// Finds a supervisor that answers, and starts one for the user where none does.
@@ -81,8 +82,7 @@ struct Connector: Sendable {
     /// The error that names the group to join.
     private static func denied(_ path: String) -> CLIError {
         let message = "No permission to use the supervisor at \(path)"
-        guard path == SupervisorDirectories.systemSocket, let group = Account.group(owning: path)
-        else { return CLIError(message) }
+        guard let group = Account.group(owning: path) else { return CLIError(message) }
         return CLIError(
             message,
             hint: "Ask to be added to the group '\(group)' (sudo usermod -aG \(group) "

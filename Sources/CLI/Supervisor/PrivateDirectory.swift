@@ -1,3 +1,4 @@
+internal import Archive
 internal import Foundation
 
 /// Directories that only their owner may enter.
@@ -12,9 +13,8 @@ enum PrivateDirectory {
             if errno == EACCES || errno == EROFS || errno == EPERM { continue }
             throw failure(path)
         }
-        var info = stat()
-        guard stat(path, &info) == 0 else { throw failure(path) }
-        guard info.st_mode & S_IFMT == S_IFDIR else {
+        guard let status = FileStatus(path: path) else { throw failure(path) }
+        guard status.isDirectory else {
             throw CLIError("\(path) is not a directory")
         }
     }

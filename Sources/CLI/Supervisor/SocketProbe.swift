@@ -1,3 +1,4 @@
+internal import Archive
 internal import Foundation
 
 /// Asks whether somebody listens on a unix socket, without sending anything.
@@ -13,8 +14,7 @@ enum SocketProbe {
 
     /// True when the path exists, or when it is hidden from the caller.
     static func exists(_ path: String) -> Bool {
-        var info = stat()
-        return lstat(path, &info) == 0 || errno == EACCES
+        FileStatus(path: path, followingLinks: false) != nil || errno == EACCES
     }
 
     /// Connects and closes again; does not wait.

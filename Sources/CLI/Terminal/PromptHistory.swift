@@ -1,3 +1,4 @@
+internal import Archive
 internal import Foundation
 
 /// The lines typed at the prompt, kept in a file of mode 0600 in the user's state directory.
@@ -84,9 +85,8 @@ struct PromptHistory: Sendable {
         let all = flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK
         let descriptor = Foundation.open(path, all, 0o600)
         guard descriptor >= 0 else { return nil }
-        var info = stat()
-        guard fstat(descriptor, &info) == 0, info.st_mode & S_IFMT == S_IFREG,
-            info.st_uid == getuid()
+        guard let status = FileStatus(descriptor: descriptor), status.isRegularFile,
+            status.uid == getuid()
         else {
             close(descriptor)
             return nil
