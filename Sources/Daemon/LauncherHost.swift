@@ -84,7 +84,8 @@ actor LauncherHost: SandboxHost {
         onEvent: @escaping @Sendable (InitEvent) -> Void
     ) async throws(SandboxError) -> (link: any SandboxLink, state: InitState) {
         try await InitLink.connect(
-            path: directories.controlSocket(session), process: process, nonce: nonce, reactor: reactor,
+            path: directories.controlSocket(session), process: process, nonce: nonce,
+            reactor: reactor,
             onEvent: onEvent)
     }
 

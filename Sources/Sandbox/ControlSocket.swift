@@ -3,9 +3,10 @@ internal import Glibc
 
 /// A session's control socket, seen without speaking to it.
 public enum ControlSocket {
-    /// The init that listens on the socket at `path`, nil where nobody does. The launcher makes these sockets
-    /// in a directory that only the service may enter, so whoever listens is an init of ours, also one
-    /// that the store does not know because its supervisor died before it could write it down.
+    /// The init that listens on the socket at `path`, nil where nobody does. The launcher makes
+    /// these sockets in a directory that only the service may enter, so whoever listens is an init
+    /// of ours, also one that the store does not know because its supervisor died before it could
+    /// write it down.
     public static func owner(path: String) -> ProcessIdentity? {
         let descriptor = csandbox_connect(path)
         guard descriptor >= 0 else { return nil }

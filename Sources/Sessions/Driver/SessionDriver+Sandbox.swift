@@ -43,7 +43,8 @@ extension SessionDriver {
             box.pendingInput = []
             box.inputEnd = nil
             _ = box.machine.handle(
-                .sandboxLost(.init(code: "sandbox_lost", message: "The sandbox was started anew")), now: now)
+                .sandboxLost(.init(code: "sandbox_lost", message: "The sandbox was started anew")),
+                now: now)
             sandbox = box
             try await attach(process)
         } catch {
@@ -101,8 +102,8 @@ extension SessionDriver {
         }
     }
 
-    /// Ends the session's init: the one the store knows, and one that a supervisor started and could not
-    /// write down any more.
+    /// Ends the session's init: the one the store knows, and one that a supervisor started and
+    /// could not write down any more.
     private func killInit(_ box: SandboxRecord) async throws(SandboxError) {
         if let process = box.process { try await context.host.kill(process) }
         if let process = await context.host.find(session: id.hex) {
@@ -120,7 +121,9 @@ extension SessionDriver {
     func take(_ event: InitEvent) async {
         switch event {
         case .records(let records):
-            guard let box = sandbox, let last = records.last, last.end > box.logOffset else { return }
+            guard let box = sandbox, let last = records.last, last.end > box.logOffset else {
+                return
+            }
             let new = records.filter { $0.end > box.logOffset }
             await step(
                 new.map { .record($0.event, generation: $0.generation) }, logOffset: last.end)
@@ -137,7 +140,8 @@ extension SessionDriver {
         }
     }
 
-    /// Init is gone, and with it every process. Workspace and home stay; the next message starts anew.
+    /// Init is gone, and with it every process. Workspace and home stay; the next message starts
+    /// anew.
     func lostSandbox() async {
         link = nil
         epoch += 1
@@ -148,7 +152,8 @@ extension SessionDriver {
             .sandboxLost(
                 .init(
                     code: "sandbox_lost",
-                    message: "The sandbox ended while the agent was answering; send the message again")))
+                    message:
+                        "The sandbox ended while the agent was answering; send the message again")))
     }
 
     /// For file transfers: a connection, started where need be.
@@ -270,7 +275,8 @@ extension SessionDriver {
             try? await context.host.kill(process)
             sandbox?.process = nil
             _ = sandbox?.machine.handle(
-                .sandboxLost(.init(code: "stopped", message: "The supervisor was stopped")), now: now)
+                .sandboxLost(.init(code: "stopped", message: "The supervisor was stopped")),
+                now: now)
             var change = SessionChange(record)
             change.sandbox = sandbox
             try? await commit(change)
