@@ -64,6 +64,7 @@ enum csandbox_frame_type {
                                    //   CSANDBOX_INPUT_WINDOW beyond the last INPUT_ACCEPTED ends the connection
     CSANDBOX_INIT_INPUT_EOF = 131, // offset = absolute input offset at which stdin is closed
     CSANDBOX_INIT_ACK = 132,       // offset = absolute log offset up to which everything is committed
+                                   //   (a replay leaves out what is acknowledged before it gets there)
     CSANDBOX_INIT_SIGNAL = 133,    // {GENERATION, SIGNAL, SCOPE}
     CSANDBOX_INIT_FILES_GET = 134, // {PATH}: answered OK with one descriptor (pipe): a tar stream of PATH, then EOF,
                                    //   then FILES_DONE. Relative paths start at /workspace
