@@ -9,7 +9,7 @@ import tarfile
 import time
 
 import wire
-from test_init import ENV, disconnects, python, refused, shell
+from steps import ENV, disconnects, python, refused, shell
 from wire import FILES_GET, FILES_PUT, STARTED
 
 

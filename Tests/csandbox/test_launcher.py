@@ -123,8 +123,8 @@ def test_only_the_service_may_connect(world):
     need_root()
     # As host root, which passes every directory: the credentials are what is checked.
     connection = wire.Connection(os.path.join(world.runtime, "launcher.sock"))
-    connection.send(wire.LAUNCHER_HELLO, b"", 1)
     try:
+        connection.send(wire.LAUNCHER_HELLO, b"", 1)
         connection.receive()
         raise AssertionError("root was served")
     except Disconnected:
@@ -251,7 +251,6 @@ def test_measure_counts_once(world):
 
 
 def test_list_in_fragments(world):
-    need_root()
     with own_world(world) as fresh:
         wanted = {secrets.token_hex(16) for _ in range(5000)}
         sessions = os.path.join(fresh.state, "sessions")
@@ -261,7 +260,6 @@ def test_list_in_fragments(world):
 
 
 def test_a_silent_client_holds_nobody_up(world):
-    need_root()
     with own_world(world) as fresh:
         for _ in range(3000):
             os.mkdir(os.path.join(fresh.state, "sessions", secrets.token_hex(16)), 0o700)
