@@ -47,7 +47,8 @@ void csandbox_frame_bytes(struct csandbox_writer *_Nonnull w, const void *_Nonnu
 void csandbox_frame_field(struct csandbox_writer *_Nonnull w, uint16_t tag, const void *_Nonnull bytes, size_t length);
 void csandbox_frame_text(struct csandbox_writer *_Nonnull w, uint16_t tag, const char *_Nonnull text);
 void csandbox_frame_u64(struct csandbox_writer *_Nonnull w, uint16_t tag, uint64_t value);
-void csandbox_frame_failure(struct csandbox_writer *_Nonnull w, uint32_t request, const struct csandbox_failure *_Nonnull f);
+void csandbox_frame_failure(struct csandbox_writer *_Nonnull w, uint32_t request,
+                            const struct csandbox_failure *_Nonnull f);
 // Fixes the length in the header and sends. Bytes sent or -errno.
 ssize_t csandbox_frame_send(struct csandbox_writer *_Nonnull w, int fd, int passed_fd);
 

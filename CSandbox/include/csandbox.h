@@ -43,7 +43,7 @@ enum csandbox_frame_type {
     CSANDBOX_LAUNCHER_HELLO = 1,   // {} -> OK {BLOCKS, PID, START_TIME}: how many id blocks there are
     CSANDBOX_LAUNCHER_PREPARE = 2, // {SESSION, BLOCK}: makes sessions/<SESSION>/{workspace,home}; fine if there
     CSANDBOX_LAUNCHER_SPAWN = 3,   // {SESSION, BLOCK, NONCE, SOURCE?, ROOT?, MOUNT*, LINGER?} -> OK {PID, START_TIME}
-    CSANDBOX_LAUNCHER_KILL = 4,    // {PID, START_TIME}: SIGKILL to that init if it still is that process; waits for its end
+    CSANDBOX_LAUNCHER_KILL = 4,    // {PID, START_TIME}: SIGKILL to that init if it is still that; waits for its end
     CSANDBOX_LAUNCHER_DESTROY = 5, // {SESSION}: deletes the session's tree and control socket; fine if absent
     CSANDBOX_LAUNCHER_MEASURE = 6, // {SESSION} -> OK {BYTES, FILES}
     CSANDBOX_LAUNCHER_LIST = 7,    // {} -> OK {SESSION*}: every session tree on disk
@@ -56,10 +56,10 @@ enum csandbox_frame_type {
     CSANDBOX_FAILED = 65,          // {STAGE, ERRNO, DETAIL}
 
     // supervisor -> init
-    CSANDBOX_INIT_HELLO = 128,     // {NONCE}; first frame. Init answers with INIT_STATE, then replays the log from its start
+    CSANDBOX_INIT_HELLO = 128,     // {NONCE}; first frame. Init answers INIT_STATE, then replays the log from its start
     CSANDBOX_INIT_START = 129,     // {GENERATION, ARG+, ENV*, CWD?}: starts the agent; refused (FAILED) while one runs.
                                    //   Same GENERATION as the last one: nothing happens, OK
-    CSANDBOX_INIT_INPUT = 130,     // offset = absolute input offset of the first byte; payload = bytes for the agent's stdin.
+    CSANDBOX_INIT_INPUT = 130,     // offset = absolute input offset of the first byte; payload = bytes for stdin.
                                    //   What init has already is skipped; a gap is FAILED (request 0); more than
                                    //   CSANDBOX_INPUT_WINDOW beyond the last INPUT_ACCEPTED ends the connection
     CSANDBOX_INIT_INPUT_EOF = 131, // offset = absolute input offset at which stdin is closed

@@ -17,6 +17,7 @@ public final class TarExtractor {
             case top(renamed: [UInt8]?)
         }
 
+        /// What becomes of permission bits.
         public enum Modes: Sendable {
             /// The archive's permission bits without those of the mask; owners can always enter
             /// directories.
@@ -25,6 +26,7 @@ public final class TarExtractor {
             case normalised
         }
 
+        /// Bounds of one extraction; beyond them it fails.
         public struct Limits: Sendable {
             public var entries: Int
             public var bytes: Int64

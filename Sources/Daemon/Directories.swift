@@ -24,7 +24,10 @@ public struct Directories: Sendable {
         let longest = controlSocket(String(repeating: "0", count: 32)).utf8.count
         guard longest <= Self.longestSocketPath else {
             throw DaemonError(
-                "the runtime directory \(self.runtime) is too long: control sockets would have \(longest) of at most \(Self.longestSocketPath) bytes; choose a shorter --runtime-dir"
+                """
+                the runtime directory \(self.runtime) is too long: control sockets would have \
+                \(longest) of at most \(Self.longestSocketPath) bytes; choose a shorter --runtime-dir
+                """
             )
         }
     }
@@ -79,7 +82,10 @@ public struct Directories: Sendable {
     func checkReachable() throws(DaemonError) {
         for path in [state, runtime] where access(path, R_OK | W_OK | X_OK) != 0 {
             throw DaemonError(
-                "\(path) cannot be used by uid \(geteuid()): \(Self.error); a directory above it may be closed, choose another place with --state-dir and --runtime-dir"
+                """
+                \(path) cannot be used by uid \(geteuid()): \(Self.error); a directory above it may \
+                be closed, choose another place with --state-dir and --runtime-dir
+                """
             )
         }
     }

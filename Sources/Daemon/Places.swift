@@ -37,6 +37,7 @@ public struct Programs: Sendable {
     public var launcher: String
     public var shippedAgents: String?
 
+    /// As seen from the running program.
     public static func current() -> Programs {
         let own =
             (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
@@ -69,6 +70,7 @@ public struct Readiness: Sendable {
 
     public init(descriptor: Int32?) { self.descriptor = descriptor }
 
+    /// Writes the line and closes the descriptor; without one nothing happens.
     public func tell(_ line: String) {
         guard let descriptor, fcntl(descriptor, F_GETFD) >= 0 else { return }
         let bytes = Array((line + "\n").utf8)

@@ -36,7 +36,9 @@ extension SQLiteStore {
             try Row.fetchAll(
                 db,
                 sql:
-                    "SELECT * FROM turn WHERE session_id = ? AND number > ? ORDER BY number LIMIT ?",
+                    """
+                    SELECT * FROM turn WHERE session_id = ? AND number > ? ORDER BY number LIMIT ?
+                    """,
                 arguments: [id.hex, after, limit]
             ).map(Rows.turn)
         }

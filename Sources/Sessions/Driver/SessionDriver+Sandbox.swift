@@ -74,6 +74,8 @@ extension SessionDriver {
         inputSent = max(state.inputAccepted, box.inputBase)
         inputEndSent = false
         try? inputProgress(state.inputAccepted)
+        // What a supervisor stored and died before acknowledging fills the ring for nothing.
+        try newLink.acknowledge(box.logOffset)
     }
 
     /// After a restart of the supervisor: finds the init that the store knows, or settles its loss.
