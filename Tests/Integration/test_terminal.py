@@ -25,9 +25,10 @@ esac
 class Terminal:
     """One tmux session of its own server."""
 
-    def __init__(self, world, columns=100, rows=50):
+    def __init__(self, world, columns=100, rows=50, user=None):
         self.world = world
-        self.name = os.path.basename(world.dir)
+        self.user = user or world.user
+        self.name = os.path.basename(world.dir) + (user or "")
         self.base = ["tmux", "-L", self.name]
         environment = dict(world.environment(), PS1="$ ", PATH=f"{BIN}:" + world.environment()["PATH"])
         self.run("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows),
@@ -37,9 +38,9 @@ class Terminal:
         self.wait("$ ")
 
     def prefix(self):
-        if not self.world.user:
+        if not self.user:
             return []
-        return ["setpriv", f"--reuid={self.world.user}", f"--regid={self.world.user}", "--init-groups"]
+        return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups"]
 
     def run(self, *arguments):
         return subprocess.run([*self.base, *arguments], capture_output=True, text=True, check=False).stdout

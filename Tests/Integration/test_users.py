@@ -3,9 +3,9 @@
 import contextlib
 import os
 import subprocess
-import threading
 
-from harness import check, equal, eventually
+from harness import check, equal
+from test_terminal import Terminal
 
 
 def test_two_users_and_an_outsider(world):
@@ -33,25 +33,19 @@ def test_two_users_and_an_outsider(world):
     equal(unknown.returncode, 1)
     check(f"No session found matching '{short[:6]}'" in unknown.stderr, unknown.stderr)
 
-    # Alice's other terminal follows the session live while Bob writes.
-    watcher = subprocess.Popen(
-        [f"{os.environ.get('SUPERSERVE_BIN', '.build/debug')}/superserve", "--version"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    watcher.wait()
-    seen = []
-
-    def watch():
-        for event in world.stream("GET", f"/v1/sessions/{short}/events?after=0"):
-            seen.append(event)
-            if event["type"] == "session.ended" or len([e for e in seen if e["type"] == "run.completed"]) == 2:
-                return
-    thread = threading.Thread(target=watch)
-    thread.start()
+    # Alice's open terminal shows what Bob writes, as it happens.
+    terminal = Terminal(world, user=alice)
+    terminal.type(f"superserve sessions resume {short}")
+    terminal.wait("You > ")
     resumed = run(bob, "sessions", "resume", short, "echo from bob", "--single")
     equal((resumed.returncode, resumed.stdout), (0, "from bob\n"), resumed.stderr)
-    thread.join(20)
-    check(not thread.is_alive(), "the watcher saw both turns")
-    starts = [e for e in seen if e["type"] == "run.started"]
+    terminal.wait("echo from bob")
+    screen = terminal.wait("Agent > from bob")
+    check(bob in screen, f"the terminal names who wrote: {screen}")
+    terminal.key("C-d")
+    terminal.wait("saved. Resume with")
+    events = world.stream("GET", f"/v1/sessions/{short}/events?follow=0")
+    starts = [e for e in events if e["type"] == "run.started"]
     equal([e["user"]["name"] for e in starts], [alice, bob], "the record shows who wrote what")
 
     check(short in run(bob, "sessions", "list").stdout, "now in the other's list")
