@@ -80,13 +80,14 @@ struct PromptHistory: Sendable {
         if written == nil || rename(temporary, path) != 0 { unlink(temporary) }
     }
 
-    /// Opens the file where it is one of the caller's own, never through a link.
+    /// Opens the file where it is one of the caller's own, never through a link of either kind: the
+    /// state directory of a service belongs to another user than root.
     private func open(_ flags: CInt) -> CInt? {
         let all = flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK
         let descriptor = Foundation.open(path, all, 0o600)
         guard descriptor >= 0 else { return nil }
         guard let status = FileStatus(descriptor: descriptor), status.isRegularFile,
-            status.uid == getuid()
+            status.uid == getuid(), status.links == 1
         else {
             close(descriptor)
             return nil
