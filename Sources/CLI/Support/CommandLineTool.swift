@@ -9,6 +9,7 @@ public enum CommandLineTool {
     /// The main thread only waits: an asynchronous `main` would end in dispatch's `sigsuspend`,
     /// which lets every blocked signal through again.
     public static func main() -> Never {
+        FileWriting.occupyStandardDescriptors()
         let signals = ProcessSignals()
         let finished = DispatchSemaphore(value: 0)
         let status = Mutex(Int32(1))
