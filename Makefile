@@ -32,6 +32,7 @@ test-integration:
 
 # The two commands of README.md on a fresh Debian: needs root and about half an hour.
 test-newcomer:
+	@scripts/bootstrap newcomer
 	@Tests/Newcomer/newcomer.sh
 
 bench:

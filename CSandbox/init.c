@@ -203,7 +203,7 @@ static int loop(struct csandbox_init *init) {
             check(init);
             check_at = now + CSANDBOX_CHECK_SECONDS;
         }
-        if (now >= leave_at(init)) return 0;
+        if (init->leave || now >= leave_at(init)) break;
         const uint64_t next = leave_at(init) < check_at ? leave_at(init) : check_at;
         fill_slots(init, slots);
         const int count = poll(slots, SLOT_COUNT, (int)(next - now) * 1000);

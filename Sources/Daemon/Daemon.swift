@@ -58,6 +58,7 @@ public struct Daemon: Sendable {
     /// socket answers.
     public func run(onReady: @escaping @Sendable () -> Void) async throws {
         let directories = options.directories
+        umask(0o077)
         let host = try LauncherHost(
             process: launcher, directories: directories, mayStartKeeper: startedAs != 0,
             logger: options.logger)
@@ -153,7 +154,7 @@ public struct Daemon: Sendable {
                 services: [
                     .init(service: Work {
                         try await server.run(logger: logger) {
-                            umask(0o022)
+                            umask(0o077)
                             onReady()
                         }
                     }),

@@ -88,6 +88,10 @@ actor LauncherHost: SandboxHost {
             onEvent: onEvent)
     }
 
+    func find(session: String) async -> ProcessIdentity? {
+        ControlSocket.owner(path: directories.controlSocket(session))
+    }
+
     func kill(_ process: ProcessIdentity) async throws(SandboxError) {
         try await ask { launcher async throws(SandboxError) in try await launcher.kill(process) }
     }

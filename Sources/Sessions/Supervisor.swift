@@ -262,6 +262,9 @@ public actor Supervisor {
         do throws(SandboxError) {
             for tree in try await context.host.list() where !known.contains(tree) {
                 context.logger.notice("removing the left-over tree of session \(tree.prefix(12))")
+                if let process = await context.host.find(session: tree) {
+                    try await context.host.kill(process)
+                }
                 try await context.host.destroy(session: tree)
             }
         } catch {

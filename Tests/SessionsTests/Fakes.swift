@@ -94,6 +94,10 @@ final class TestHost: SandboxHost {
         return (TestLink(host: self, session: session), found.0)
     }
 
+    func find(session: String) async -> ProcessIdentity? {
+        state.withLock { $0.boxes[session]?.process }
+    }
+
     func kill(_ process: ProcessIdentity) async throws(SandboxError) {
         state.withLock { state in
             for (session, box) in state.boxes where box.process == process {

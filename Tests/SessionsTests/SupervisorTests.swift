@@ -170,6 +170,27 @@ struct SupervisorTests {
         }
     }
 
+    /// The supervisor died between starting a sandbox and writing it down.
+    @Test func aSandboxThatTheStoreDoesNotKnowIsEnded() async throws {
+        try await World.with { world, first in
+            let record = try await first.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            await first.leave()
+            world.host.forgetSupervisor()
+            var box = try #require(try await world.store.sandbox(record.id))
+            let orphan = try #require(box.process)
+            box.process = nil
+            var change = SessionChange(record)
+            change.sandbox = box
+            try await world.store.commit(change)
+            let second = world.supervisor()
+            try await second.recover()
+            #expect(world.host.state.withLock { $0.boxes.isEmpty }, "\(orphan) is gone")
+            world.playNative("back")
+            #expect(try await turn(world, second, record.id).last?.type == .runCompleted)
+            await second.leave()
+        }
+    }
+
     @Test func sharingByTwelveDigits() async throws {
         try await World.with { world, supervisor in
             world.playNative("hello")

@@ -28,8 +28,8 @@ extension SessionDriver {
         guard var box = sandbox else {
             throw WireError(code: .internal, message: "Session '\(id.short)' has no sandbox")
         }
-        if let old = box.process { try? await context.host.kill(old) }
         do throws(SandboxError) {
+            try await killInit(box)
             box.nonce = RandomID.bytes(16)
             box.process = nil
             var plan = SandboxPlan(
@@ -47,7 +47,7 @@ extension SessionDriver {
             sandbox = box
             try await attach(process)
         } catch {
-            if let process = sandbox?.process { try? await context.host.kill(process) }
+            if let box = sandbox { try? await killInit(box) }
             sandbox?.process = nil
             throw WireError(
                 code: .sandboxFailed,
@@ -97,8 +97,16 @@ extension SessionDriver {
             log(.info, "reconnected to init \(process.pid)")
         } catch {
             log(.notice, "sandbox not found again: \(error)")
-            try? await context.host.kill(process)
             await lostSandbox()
+        }
+    }
+
+    /// Ends the session's init: the one the store knows, and one that a supervisor started and could not
+    /// write down any more.
+    private func killInit(_ box: SandboxRecord) async throws(SandboxError) {
+        if let process = box.process { try await context.host.kill(process) }
+        if let process = await context.host.find(session: id.hex) {
+            try await context.host.kill(process)
         }
     }
 
@@ -134,7 +142,7 @@ extension SessionDriver {
         link = nil
         epoch += 1
         guard sandbox != nil, record.phase.isLive else { return }
-        if let process = sandbox?.process { try? await context.host.kill(process) }
+        if let box = sandbox { try? await killInit(box) }
         sandbox?.process = nil
         await advance(
             .sandboxLost(
@@ -223,7 +231,7 @@ extension SessionDriver {
         epoch += 1
         link?.close()
         link = nil
-        if let process = box.process { try await context.host.kill(process) }
+        try await killInit(box)
         try await context.host.destroy(session: id.hex)
     }
 
