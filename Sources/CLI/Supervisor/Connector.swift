@@ -1,6 +1,5 @@
 internal import API
 internal import Client
-internal import Archive
 internal import Foundation
 
 /// Finds a supervisor that answers, and starts one for the user where none does.
