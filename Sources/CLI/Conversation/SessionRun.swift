@@ -68,7 +68,9 @@ struct SessionRun: Sendable {
 
     /// Holds a conversation until the person leaves.
     func converse(_ start: Conversation.Start) async throws {
-        let history = PromptHistory(directory: connector.directories.state)
+        let history = PromptHistory(
+            directory: SupervisorDirectories.personalState(
+                environment: ProcessInfo.processInfo.environment, home: Account.home))
         let runner = ConversationRunner(
             console: console, delivery: delivery, session: session, history: history)
         let outcome = try await runner.run(start)
