@@ -1,13 +1,16 @@
 internal import Glibc
 
 /// What stat(2) says of a file, as far as this package asks.
-///  Kept here, beside nothing but Glibc: under `MemberImportVisibility` the fields of `struct stat`
+///
+/// Kept here, beside nothing but Glibc: under `MemberImportVisibility` the fields of `struct stat`
 /// belong to whichever module the compiler met first where Foundation is imported as well.
 public struct FileStatus: Sendable {
     public let isDirectory: Bool
     public let isRegularFile: Bool
     public let uid: UInt32
     public let gid: UInt32
+    /// How many names the file has.
+    public let links: Int
 
     /// Nil where the file does not exist or cannot be asked; `errno` says why.
     public init?(path: String, followingLinks: Bool = true) {
@@ -28,5 +31,6 @@ public struct FileStatus: Sendable {
         isRegularFile = info.st_mode & S_IFMT == S_IFREG
         uid = info.st_uid
         gid = info.st_gid
+        links = Int(info.st_nlink)
     }
 }

@@ -1,7 +1,8 @@
 internal import Glibc
 
 /// Extracts an archive that may be hostile into a held directory.
-///  Nothing outside the directory is created, changed or read: names are checked, every step of a
+///
+/// Nothing outside the directory is created, changed or read: names are checked, every step of a
 /// path is opened from its parent without following links, devices and FIFOs are left out, set-id
 /// bits are dropped, an existing link is never written through, and symbolic links come last, as
 /// far as the link rule allows them. Calls block; the value belongs to one thread.
@@ -17,7 +18,7 @@ public final class TarExtractor {
             case top(renamed: [UInt8]?)
         }
 
-        /// What becomes of permission bits.
+        /// Which permission bits files and directories get.
         public enum Modes: Sendable {
             /// The archive's permission bits without those of the mask; owners can always enter
             /// directories.
@@ -26,9 +27,10 @@ public final class TarExtractor {
             case normalised
         }
 
-        /// Bounds of one extraction; beyond them it fails.
+        /// How much an archive may contain.
         public struct Limits: Sendable {
             public var entries: Int
+            /// Of all files together.
             public var bytes: Int64
 
             public init(entries: Int = 1_000_000, bytes: Int64 = 16 << 30) {
@@ -112,8 +114,7 @@ public final class TarExtractor {
     /// Takes the next bytes of the archive.
     ///
     /// - Throws: `ArchiveError`, or what the receiver of the first file threw. What was extracted
-    /// so
-    ///   far stays, but for the file in work.
+    ///   so far stays, but for the file in work.
     public func feed(_ bytes: ArraySlice<UInt8>) throws {
         do {
             for event in try parser.feed(bytes) { try handle(event) }

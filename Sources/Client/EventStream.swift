@@ -55,8 +55,7 @@ public struct EventStream: Sendable {
     /// Hands on events until `receive` says stop or the session ends.
     ///
     /// - Throws: `ClientError`: what a supervisor refused, a gap, or `unreachable` after a minute
-    /// of
-    ///   attempts; and whatever `receive` throws.
+    ///   of attempts; and whatever `receive` throws.
     public mutating func follow(_ receive: (ReceivedEvent) async throws -> Step) async throws {
         var backoff = Backoff()
         var outageStart: ContinuousClock.Instant?
@@ -132,9 +131,7 @@ public struct EventStream: Sendable {
         guard seq > last else { return nil }
         guard seq == last + 1 else {
             throw ClientError(
-                .gap,
-                "Events \(last + 1) to \(seq - 1) of session \(sessionID) are missing from its stream"
-            )
+                .gap, "Events \(last + 1) to \(seq - 1) of session \(sessionID) are missing")
         }
         last = seq
         return ReceivedEvent(event: event, json: message.data)

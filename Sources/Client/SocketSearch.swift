@@ -30,13 +30,21 @@ public struct SupervisorDirectories: Sendable, Equatable {
             self.init(state: "/var/lib/superserve", runtime: "/run/superserve")
             return
         }
-        func absolute(_ name: String) -> String? {
-            environment[name].flatMap { $0.hasPrefix("/") ? $0 : nil }
-        }
-        let base = absolute("XDG_STATE_HOME") ?? (absolute("HOME") ?? home) + "/.local/state"
-        let state = base + "/superserve"
-        let runtime = absolute("XDG_RUNTIME_DIR").map { $0 + "/superserve" } ?? state + "/run"
-        self.init(state: state, runtime: runtime)
+        let state = Self.personalState(environment: environment, home: home)
+        let runtime = Self.absolute("XDG_RUNTIME_DIR", environment).map { $0 + "/superserve" }
+        self.init(state: state, runtime: runtime ?? state + "/run")
+    }
+
+    /// The state directory of the person, root included: what is theirs and not the supervisor's.
+    public static func personalState(environment: [String: String], home: String) -> String {
+        let base =
+            absolute("XDG_STATE_HOME", environment)
+            ?? (absolute("HOME", environment) ?? home) + "/.local/state"
+        return base + "/superserve"
+    }
+
+    private static func absolute(_ name: String, _ environment: [String: String]) -> String? {
+        environment[name].flatMap { $0.hasPrefix("/") ? $0 : nil }
     }
 
     /// The socket of this user's supervisor.

@@ -30,7 +30,7 @@ import Testing
         ("my-agent", "short"), ("an-agent-with-a-long-name", "Fix the thing"),
         (
             "\u{4E2D}\u{6587}\u{4E2D}\u{6587}\u{4E2D}\u{6587}\u{4E2D}\u{6587}",
-            "\u{4E2D}\u{6587} \u{4E2D}\u{6587}\u{4E2D}\u{6587}\u{4E2D}\u{6587}\u{4E2D}\u{6587}\u{4E2D}\u{6587}\u{4E2D}"
+            "\u{4E2D}\u{6587} " + String(repeating: "\u{6587}", count: 11)
         ),
         (
             "e\u{301}e\u{301}",

@@ -13,7 +13,8 @@ import Testing
     }
 
     static func frame(_ seq: Int, _ type: String, _ more: String = "") -> String {
-        "id: \(seq)\nevent: \(type)\ndata: {\"seq\":\(seq),\"turn\":1,\"type\":\"\(type)\"\(more)}\n\n"
+        let data = "{\"seq\":\(seq),\"turn\":1,\"type\":\"\(type)\"\(more)}"
+        return "id: \(seq)\nevent: \(type)\ndata: \(data)\n\n"
     }
 
     /// What a stream hands on until the turn ends, without waiting between attempts.
@@ -107,7 +108,7 @@ import Testing
         let events = try await collect(server) { _, _ in
             ScriptedServer.events([
                 Self.delta(1),
-                "event: session.ended\ndata: {\"type\":\"session.ended\",\"status\":\"timeout\"}\n\n",
+                "data: {\"type\":\"session.ended\",\"status\":\"timeout\"}\n\n",
             ])
         }
         #expect(events.last?.event.status == .timeout)

@@ -18,6 +18,9 @@ import Testing
         let root = find(["HOME": "/root", "XDG_RUNTIME_DIR": "/run/user/0"], uid: 0)
         #expect(root.state == "/var/lib/superserve")
         #expect(root.socket == SupervisorDirectories.systemSocket)
+        #expect(
+            SupervisorDirectories.personalState(environment: ["HOME": "/root"], home: "/")
+                == "/root/.local/state/superserve")
     }
 
     @Test func orderOfSockets() throws {

@@ -6,7 +6,8 @@ struct CompletionsCommand: ParsableCommand {
         commandName: "completions",
         abstract: "Print a completion script for your shell.",
         discussion: """
-            bash: superserve completions bash > ~/.local/share/bash-completion/completions/superserve
+            bash: cd ~/.local/share/bash-completion/completions
+                  superserve completions bash > superserve
             zsh:  superserve completions zsh > "${fpath[1]}/_superserve"
             fish: superserve completions fish > ~/.config/fish/completions/superserve.fish
             """)

@@ -45,9 +45,8 @@ struct ListSessionsCommand: AsyncParsableCommand {
         }
         let list = answer.value
         guard !list.sessions.isEmpty else {
-            await console.err(
-                "No sessions found. Start one with: superserve run \(agent ?? agentName ?? "AGENT")\n"
-            )
+            let name = agent ?? agentName ?? "AGENT"
+            await console.err("No sessions found. Start one with: superserve run \(name)\n")
             return
         }
         let table = SessionTable(

@@ -37,14 +37,16 @@ struct SessionRun: Sendable {
     /// Sends one message and prints the answer.
     func answer(_ message: String) async throws {
         try await leaving {
-            let accepted = try await delivery.deliver(message, knownSeq: session.lastSeq)
-            try await single.follow(turn: accepted.turn, firstSeq: accepted.firstSeq)
+            try await single.follow {
+                let accepted = try await delivery.deliver(message, knownSeq: session.lastSeq)
+                return (accepted.turn, accepted.firstSeq)
+            }
         }
     }
 
     /// Follows the turn that is running already.
     func attach(_ turn: WireTurn) async throws {
-        try await leaving { try await single.follow(turn: turn.number, firstSeq: turn.firstSeq) }
+        try await leaving { try await single.follow { (turn.number, turn.firstSeq) } }
     }
 
     /// Sends one message and does not wait for the answer.
@@ -66,7 +68,9 @@ struct SessionRun: Sendable {
 
     /// Holds a conversation until the person leaves.
     func converse(_ start: Conversation.Start) async throws {
-        let history = PromptHistory(directory: connector.directories.state)
+        let history = PromptHistory(
+            directory: SupervisorDirectories.personalState(
+                environment: ProcessInfo.processInfo.environment, home: Account.home))
         let runner = ConversationRunner(
             console: console, delivery: delivery, session: session, history: history)
         let outcome = try await runner.run(start)

@@ -10,16 +10,17 @@ struct SingleAnswer: Sendable {
     /// One event a line instead of text.
     let json: Bool
 
-    /// Follows a turn to its end and prints it.
+    /// Begins a turn, follows it to its end and prints it.
     ///
-    /// The first Ctrl+C cancels the turn, the second leaves at once.
+    /// The first Ctrl+C cancels the turn, as soon as there is one; the second leaves at once.
     ///
     /// - Throws: `CLIError` for a turn that failed or was cancelled.
-    func follow(turn: Int, firstSeq: Int64) async throws {
+    func follow(_ begin: () async throws -> (turn: Int, firstSeq: Int64)) async throws {
         let interrupts = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingOldest(1))
         let taken = Interrupts(interrupts.continuation)
         ProcessSignals.current?.setHandler { taken.receive($0) }
         defer { ProcessSignals.current?.setHandler(nil) }
+        let (turn, firstSeq) = try await begin()
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 for await _ in interrupts.stream { await cancel() }

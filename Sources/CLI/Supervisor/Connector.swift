@@ -1,6 +1,5 @@
 internal import API
 internal import Client
-internal import Archive
 internal import Foundation
 
 /// Finds a supervisor that answers, and starts one for the user where none does.
@@ -27,8 +26,9 @@ struct Connector: Sendable {
     func connect() async throws -> APIClient {
         if let client = try find() { return client }
         guard !search.isExplicit else {
-            throw ClientError(
-                .unreachable, "No supervisor answers at \(search.candidates[0])")
+            throw CLIError(
+                "No supervisor answers at \(search.candidates[0])",
+                hint: "Check --host and SUPERSERVE_HOST; without them, yours is started for you")
         }
         return try await start().client
     }

@@ -52,6 +52,14 @@ actor Console {
 
 /// Complete writes to a descriptor.
 enum FileWriting {
+    /// Fills standard descriptors that are closed, so that nothing else gets their numbers and then
+    /// our text. What is put there refuses writes (and reads, for standard input).
+    static func occupyStandardDescriptors() {
+        for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 {
+            _ = open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY)
+        }
+    }
+
     /// Writes all of `bytes`, also to a descriptor that somebody made non-blocking.
     static func write(_ bytes: [UInt8], to descriptor: CInt) throws(CLIError) {
         var offset = 0

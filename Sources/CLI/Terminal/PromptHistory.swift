@@ -8,7 +8,8 @@ struct PromptHistory: Sendable {
 
     private let path: String
 
-    /// - Parameter directory: the state directory; made where it is missing.
+    /// - Parameter directory: the person's state directory; made where it is missing. Not that of
+    ///   the system service, which belongs to another user than root.
     init(directory: String) {
         path = directory + "/prompt-history"
     }
@@ -80,13 +81,13 @@ struct PromptHistory: Sendable {
         if written == nil || rename(temporary, path) != 0 { unlink(temporary) }
     }
 
-    /// Opens the file where it is one of the caller's own, never through a link.
+    /// Opens the file where it is one of the caller's own, never through a link of either kind.
     private func open(_ flags: CInt) -> CInt? {
         let all = flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK
         let descriptor = Foundation.open(path, all, 0o600)
         guard descriptor >= 0 else { return nil }
         guard let status = FileStatus(descriptor: descriptor), status.isRegularFile,
-            status.uid == getuid()
+            status.uid == getuid(), status.links == 1
         else {
             close(descriptor)
             return nil
