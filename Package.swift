@@ -61,7 +61,9 @@ let package = Package(
             linkerSettings: [.unsafeFlags(["-static-executable"])]),
         .testTarget(name: "LintTests", swiftSettings: strict),
         .target(name: "Sandbox", dependencies: ["CSandbox", logging], swiftSettings: strict),
-        .target(name: "AgentProtocols", dependencies: ["API", "Sandbox", "Settings"], swiftSettings: strict),
+        .target(
+            name: "AgentProtocols", dependencies: ["API", "Sandbox", "Settings"],
+            swiftSettings: strict),
         .target(name: "Archive", swiftSettings: strict),
         .target(name: "Settings", dependencies: [yams], swiftSettings: strict),
         .target(name: "API", swiftSettings: strict),
@@ -75,12 +77,15 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "Server",
-            dependencies: ["API", "Archive", "Sandbox", "Sessions", hummingbird, hummingbirdCore, logging] + nio,
+            dependencies: [
+                "API", "Archive", "Sandbox", "Sessions", hummingbird, hummingbirdCore, logging,
+            ] + nio,
             swiftSettings: strict),
         .target(
             name: "Daemon",
             dependencies: [
-                "CSandbox", "Sandbox", "Server", "Sessions", "Settings", "Storage", lifecycle, logging,
+                "CSandbox", "Sandbox", "Server", "Sessions", "Settings", "Storage", lifecycle,
+                logging,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: strict),
@@ -96,13 +101,16 @@ let package = Package(
             name: "superserve", dependencies: ["CLI"], swiftSettings: strict),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
         .testTarget(
-            name: "AgentProtocolsTests", dependencies: ["API", "AgentProtocols", "Sandbox", "Settings"],
+            name: "AgentProtocolsTests",
+            dependencies: ["API", "AgentProtocols", "Sandbox", "Settings"],
             swiftSettings: strict),
         .testTarget(
             name: "SandboxTests", dependencies: ["CSandbox", "Sandbox"], swiftSettings: strict),
         .testTarget(
             name: "SessionsTests",
-            dependencies: ["API", "AgentProtocols", "Sandbox", "Sessions", "Settings", "Storage", logging],
+            dependencies: [
+                "API", "AgentProtocols", "Sandbox", "Sessions", "Settings", "Storage", logging,
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "StorageTests",

@@ -1,6 +1,7 @@
-// Groups for sessions where this program owns a writable part of cgroup v2; without one, sessions simply stay in
-// the launcher's own group (cgroups(7)). The launcher itself sits in a leaf beside them, so that their common
-// ancestor belongs to the service and clone3 may put a child into a session's group.
+// Groups for sessions where this program owns a writable part of cgroup v2; without one, sessions
+// simply stay in the launcher's own group (cgroups(7)). The launcher itself sits in a leaf beside
+// them, so that their common ancestor belongs to the service and clone3 may put a child into a
+// session's group.
 #include "launcher.h"
 
 #include <dirent.h>
@@ -52,7 +53,8 @@ static int open_own_group(void) {
     const char *below = group;
     if (strcmp(root, "/") != 0) {
         const size_t length = strlen(root);
-        if (strncmp(group, root, length) != 0 || (group[length] != '/' && group[length] != '\0')) return -1;
+        if (strncmp(group, root, length) != 0 || (group[length] != '/' && group[length] != '\0'))
+            return -1;
         below = group + length;
     }
     // A launcher that the keeper starts again still finds the group that its keeper is in.
@@ -63,7 +65,8 @@ static int open_own_group(void) {
 }
 
 static void sessions_name(char *name, size_t capacity, const char *runtime_path) {
-    uint32_t hash = 2166136261u; // FNV-1a: two supervisors in one group must not share the directory
+    uint32_t hash =
+        2166136261u; // FNV-1a: two supervisors in one group must not share the directory
     for (const char *c = runtime_path; *c != '\0'; c++) hash = (hash ^ (uint8_t)*c) * 16777619u;
     (void)snprintf(name, capacity, "superserve-sessions.%08x", hash);
 }
@@ -74,13 +77,16 @@ int csandbox_cgroup_prepare(const struct csandbox_identity *identity, const char
     char name[40];
     sessions_name(name, sizeof name, runtime_path);
     if (mkdirat(own, name, 0755) < 0 && errno != EEXIST) return -1;
-    CSANDBOX_AUTO_FD int sessions = openat(own, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    CSANDBOX_AUTO_FD int sessions =
+        openat(own, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (sessions < 0) return -1;
     if (mkdirat(sessions, "launcher", 0755) < 0 && errno != EEXIST) return -1;
     if (identity->privileged) {
-        static const char *const given[] = {".", "cgroup.procs", "launcher", "launcher/cgroup.procs"};
+        static const char *const given[] = {".", "cgroup.procs", "launcher",
+                                            "launcher/cgroup.procs"};
         for (size_t i = 0; i < sizeof given / sizeof given[0]; i++)
-            if (fchownat(sessions, given[i], identity->uid, identity->gid, AT_SYMLINK_NOFOLLOW) < 0) return -1;
+            if (fchownat(sessions, given[i], identity->uid, identity->gid, AT_SYMLINK_NOFOLLOW) < 0)
+                return -1;
     }
     return csandbox_steal_fd(&sessions);
 }

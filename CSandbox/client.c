@@ -1,4 +1,5 @@
-// What the supervisor needs of the system and cannot do from Swift; the launcher uses the packet calls too.
+// What the supervisor needs of the system and cannot do from Swift; the launcher uses the packet
+// calls too.
 #include "internal.h"
 
 #include <fcntl.h>
@@ -15,8 +16,8 @@
 // Descriptors that one packet may carry before we look at it; all but the first are closed.
 #define DESCRIPTORS_MAX 8
 
-// posix_spawn has no call for "close everything but": from above `ready_fd` on in one go, those below it
-// one by one (closing a number that is not open is no error there).
+// posix_spawn has no call for "close everything but": from above `ready_fd` on in one go, those
+// below it one by one (closing a number that is not open is no error there).
 static int plan_descriptors(posix_spawn_file_actions_t *actions, int ready_fd, int log_fd) {
     int error = log_fd >= 0
         ? posix_spawn_file_actions_adddup2(actions, log_fd, STDERR_FILENO)

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-int csandbox_fail(struct csandbox_failure *failure, const char *stage, int error, const char *format,
-                  ...) {
+int csandbox_fail(struct csandbox_failure *failure, const char *stage, int error,
+                  const char *format, ...) {
     va_list arguments;
     failure->stage = stage;
     failure->error = error > 0 ? error : EIO; // a failure must never read as success

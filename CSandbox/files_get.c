@@ -1,5 +1,5 @@
-// FILES_GET: a path of the session as a tar stream. Runs with the agent's rights and nothing else, against
-// a tree that the agent may change at any moment.
+// FILES_GET: a path of the session as a tar stream. Runs with the agent's rights and nothing else,
+// against a tree that the agent may change at any moment.
 #include "init.h"
 #include "tar.h"
 
@@ -110,7 +110,8 @@ static bool is_proc(const struct level *parent, int fd, const struct stat *statu
 }
 
 // What is there now: it may have become something else since it was looked at.
-static int put_opened(struct walk *w, const struct level *parent, const char *name, mode_t expected) {
+static int put_opened(struct walk *w, const struct level *parent, const char *name,
+                      mode_t expected) {
     struct stat status;
     const bool directory = S_ISDIR(expected);
     CSANDBOX_AUTO_FD int fd = openat(dirfd(parent->directory), name,
@@ -181,7 +182,8 @@ int csandbox_files_get(const char *path, int fd, struct csandbox_failure *failur
     if (top < 0 || fstat(top, &status) != 0)
         return csandbox_fail(failure, "files", errno, "%.200s", path);
     if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
-        return csandbox_fail(failure, "files", EINVAL, "%.180s: neither a file nor a directory", path);
+        return csandbox_fail(failure, "files", EINVAL, "%.180s: neither a file nor a directory",
+                             path);
     name_top(&walk, path);
     int result = S_ISREG(status.st_mode) ? put_file(&walk, top, &status)
                                          : enter(&walk, csandbox_steal_fd(&top), &status);

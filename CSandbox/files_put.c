@@ -1,5 +1,5 @@
-// FILES_PUT: a tar stream into a path of the session. Runs with the agent's rights and nothing else; names
-// of the archive stay below the target and no link on the way is followed.
+// FILES_PUT: a tar stream into a path of the session. Runs with the agent's rights and nothing
+// else; names of the archive stay below the target and no link on the way is followed.
 #include "init.h"
 #include "tar.h"
 
@@ -17,8 +17,8 @@ struct names {
     int count;
 };
 
-// A directory on the way to the newest entry. Those that we made get mode and time when we leave them:
-// earlier they might keep us from filling them.
+// A directory on the way to the newest entry. Those that we made get mode and time when we leave
+// them: earlier they might keep us from filling them.
 struct level {
     int fd;
     bool made;
@@ -108,7 +108,8 @@ static void leave(struct unpack *u) {
 static int push(struct unpack *u, const char *part, struct level level) {
     struct names *open = &u->open;
     const int depth = open->count;
-    char *place = depth == 0 ? open->text : open->part[depth - 1] + strlen(open->part[depth - 1]) + 1;
+    const char *last = depth > 0 ? open->part[depth - 1] : NULL;
+    char *place = last == NULL ? open->text : open->part[depth - 1] + strlen(last) + 1;
     const size_t room = (size_t)(open->text + sizeof open->text - place);
     if (strlen(part) >= room) {
         close(level.fd);
@@ -121,8 +122,8 @@ static int push(struct unpack *u, const char *part, struct level level) {
     return 0;
 }
 
-// Into the directory `part` of the directory that we are in; made when it is missing. `own`: it is the
-// entry itself, whose mode and time are known.
+// Into the directory `part` of the directory that we are in; made when it is missing. `own`: it is
+// the entry itself, whose mode and time are known.
 static int descend(struct unpack *u, const char *part, bool own) {
     const int at = parent_fd(u);
     struct level level = {.fd = openat(at, part, DIRECTORY_FLAGS), .mode = 0755};
@@ -151,7 +152,8 @@ static int go_to_parent(struct unpack *u, int count) {
     return 0;
 }
 
-// A new file in the place of whatever is no directory. Where the directory forbids that, into the file.
+// A new file in the place of whatever is no directory. Where the directory forbids that, into the
+// file.
 static int open_file(struct unpack *u, const char *name) {
     const int at = parent_fd(u);
     const int flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
@@ -260,7 +262,8 @@ static int open_target(struct unpack *u, const char *path) {
         return csandbox_fail(u->failure, "files", ENOENT, "%.200s", path);
     if (slash != NULL) slash[slash == parent ? 1 : 0] = '\0';
     u->base = open(slash != NULL ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (u->base < 0) return csandbox_fail(u->failure, "files", errno, "%.200s: its directory", path);
+    if (u->base < 0)
+        return csandbox_fail(u->failure, "files", errno, "%.200s: its directory", path);
     return 0;
 }
 

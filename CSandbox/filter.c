@@ -1,6 +1,7 @@
-// Compiles the seccomp programs, once per launcher. A program has two parts: a head written here, which looks at the
-// architecture, at arguments and at numbers newer than the tables; and the allow-list, which libseccomp lays out as
-// a binary tree and exports. Nothing of libseccomp runs after clone3: programs are loaded raw (seccomp(2)).
+// Compiles the seccomp programs, once per launcher. A program has two parts: a head written here,
+// which looks at the architecture, at arguments and at numbers newer than the tables; and the
+// allow-list, which libseccomp lays out as a binary tree and exports. Nothing of libseccomp runs
+// after clone3: programs are loaded raw (seccomp(2)).
 #include "filter.h"
 
 #include <fcntl.h>
@@ -16,7 +17,7 @@
 #if defined(__x86_64__)
 #define NATIVE_ARCHITECTURE AUDIT_ARCH_X86_64
 #define FOREIGN_BIT 0x40000000u // x32
-#define UNUSED_FIRST 335u       // numbers that x86-64 skipped, to stay equal to the others from 424 on
+#define UNUSED_FIRST 335u // numbers that x86-64 skipped, to stay equal to the others from 424 on
 #define UNUSED_LAST 423u
 #elif defined(__aarch64__)
 #define NATIVE_ARCHITECTURE AUDIT_ARCH_AARCH64
@@ -26,13 +27,15 @@
 #endif
 
 #define ERRNO_RETURN(e) (SECCOMP_RET_ERRNO | ((e) & SECCOMP_RET_DATA))
-#define LOW(index) (offsetof(struct seccomp_data, args[index])) // little-endian: the low half comes first
+#define LOW(index)                                                                                 \
+    (offsetof(struct seccomp_data, args[index])) // little-endian: the low half comes first
 
 // clone(2) flags that make namespaces.
 #define NAMESPACE_FLAGS 0x7e020000u
 #define LISTENER_FLAG (1u << 3) // SECCOMP_FILTER_FLAG_NEW_LISTENER
 
-static void emit(struct csandbox_filter *filter, uint16_t code, uint32_t k, uint8_t yes, uint8_t no) {
+static void emit(struct csandbox_filter *filter, uint16_t code, uint32_t k, uint8_t yes,
+                 uint8_t no) {
     // The array is much longer than any head; an overflow would show as a count above its size.
     if (filter->count < CSANDBOX_FILTER_MAX)
         filter->code[filter->count] = (struct sock_filter){code, yes, no, k};
@@ -72,7 +75,8 @@ static void close_call(struct csandbox_filter *filter, uint32_t opened, uint32_t
 
 static void check_ioctl(struct csandbox_filter *filter) {
     const uint32_t opened = open_call(filter, __NR_ioctl);
-    // The kernel takes 32 bits of the request; a comparison of 64 could be passed by setting a high one.
+    // The kernel takes 32 bits of the request; a comparison of 64 could be passed by setting a high
+    // one.
     load(filter, LOW(1));
     when_equal(filter, 0x5412, ERRNO_RETURN(EPERM)); // TIOCSTI: types into a terminal
     when_equal(filter, 0x541c, ERRNO_RETURN(EPERM)); // TIOCLINUX: pastes into a console
@@ -103,7 +107,8 @@ static void check_personality(struct csandbox_filter *filter) {
     when_equal(filter, 0x00000008, SECCOMP_RET_ALLOW); // PER_LINUX32
     when_equal(filter, 0x00020000, SECCOMP_RET_ALLOW); // UNAME26
     when_equal(filter, 0x00020008, SECCOMP_RET_ALLOW);
-    when_equal(filter, 0x00040000, SECCOMP_RET_ALLOW); // ADDR_NO_RANDOMIZE: debuggers, on their own children
+    when_equal(filter, 0x00040000,
+               SECCOMP_RET_ALLOW); // ADDR_NO_RANDOMIZE: debuggers, on their own children
     when_equal(filter, 0xffffffff, SECCOMP_RET_ALLOW); // read
     close_call(filter, opened, ERRNO_RETURN(EPERM));
 }
@@ -119,8 +124,9 @@ static void check_prctl(struct csandbox_filter *filter, enum csandbox_filter_pro
     close_call(filter, opened, ERRNO_RETURN(EPERM));
 }
 
-// AF_UNIX of any type; IPv4 and IPv6 with TCP and UDP; netlink for routes, which getifaddrs(3) needs. No raw
-// sockets, no other protocol: every other family is more kernel for an agent to reach.
+// AF_UNIX of any type; IPv4 and IPv6 with TCP and UDP; netlink for routes, which getifaddrs(3)
+// needs. No raw sockets, no other protocol: every other family is more kernel for an agent to
+// reach.
 static void check_socket(struct csandbox_filter *filter) {
     const uint32_t opened = open_call(filter, __NR_socket);
     load(filter, LOW(0));
@@ -155,7 +161,8 @@ static void check_socketpair(struct csandbox_filter *filter) {
     close_call(filter, opened, ERRNO_RETURN(EAFNOSUPPORT));
 }
 
-// Out-of-band data of Unix sockets was exploitable (CVE-2025-38236) and the family is not visible here.
+// Out-of-band data of Unix sockets was exploitable (CVE-2025-38236) and the family is not visible
+// here.
 static void check_send(struct csandbox_filter *filter, uint32_t number, unsigned flags_argument) {
     const uint32_t opened = open_call(filter, number);
     load(filter, LOW(flags_argument));
@@ -211,9 +218,10 @@ static int add_rules(scmp_filter_ctx context, struct csandbox_failure *failure) 
     for (unsigned number = 451; number <= CSANDBOX_FILTER_NEWEST; number++) {
         const bool listed = *allowed == number;
         if (listed) allowed++;
-        const int result = seccomp_rule_add(context, listed ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(ENOSYS),
-                                            (int)number, 0);
-        if (result < 0) return csandbox_fail(failure, "seccomp", -result, "rule for call %u", number);
+        const int result = seccomp_rule_add(
+            context, listed ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(ENOSYS), (int)number, 0);
+        if (result < 0)
+            return csandbox_fail(failure, "seccomp", -result, "rule for call %u", number);
     }
     return 0;
 }
@@ -223,7 +231,8 @@ static int append_export(struct csandbox_filter *filter, int fd, struct csandbox
     const off_t size = lseek(fd, 0, SEEK_END);
     const size_t room = (CSANDBOX_FILTER_MAX - filter->count) * sizeof filter->code[0];
     if (size <= 0 || (size_t)size > room || size % (off_t)sizeof filter->code[0] != 0)
-        return csandbox_fail(failure, "seccomp", E2BIG, "the exported program has %lld bytes", (long long)size);
+        return csandbox_fail(failure, "seccomp", E2BIG, "the exported program has %lld bytes",
+                             (long long)size);
     if (pread(fd, filter->code + filter->count, (size_t)size, 0) != size)
         return csandbox_fail(failure, "seccomp", errno, "read the exported program");
     filter->count += (uint32_t)((size_t)size / sizeof filter->code[0]);

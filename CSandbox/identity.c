@@ -1,7 +1,9 @@
-// Who the service is and which host ids its sessions use: user namespace maps, /etc/subuid, /etc/subgid.
+// Who the service is and which host ids its sessions use: user namespace maps, /etc/subuid,
+// /etc/subgid.
 //
-// The outer namespace maps `0 <service> 1` and `1 <first subordinate> <count>`; a session's own namespace maps a
-// block of four of those (user_namespaces(7), subuid(5)). Files are parsed here: a static program has no NSS.
+// The outer namespace maps `0 <service> 1` and `1 <first subordinate> <count>`; a session's own
+// namespace maps a block of four of those (user_namespaces(7), subuid(5)). Files are parsed here: a
+// static program has no NSS.
 #include "launcher.h"
 
 #include <fcntl.h>
@@ -54,7 +56,8 @@ static void login_name(uid_t uid, char *name, size_t capacity) {
 }
 
 // The longest line of `path` that belongs to the user, by name or by number. 1 found, 0 none.
-static int subordinate_range(const char *path, const char *name, uid_t uid, struct csandbox_id_range *range) {
+static int subordinate_range(const char *path, const char *name, uid_t uid,
+                             struct csandbox_id_range *range) {
     AUTO_FILE FILE *file = fopen(path, "re");
     if (file == NULL) return 0;
     __attribute__((cleanup(free_text))) char *line = NULL;
@@ -69,7 +72,8 @@ static int subordinate_range(const char *path, const char *name, uid_t uid, stru
         if (rest == NULL) continue;
         if (strcmp(owner, number) != 0 && (*name == '\0' || strcmp(owner, name) != 0)) continue;
         struct csandbox_id_range found;
-        if (csandbox_identity_parse_range(rest, &found) == 0 && found.count > range->count) *range = found;
+        if (csandbox_identity_parse_range(rest, &found) == 0 && found.count > range->count)
+            *range = found;
     }
     return range->count > 0;
 }
@@ -94,17 +98,19 @@ static int resolve_plain(struct csandbox_identity *identity, struct csandbox_fai
                                  shown, identity->uid, path, shown);
         if (range->count < CSANDBOX_BLOCK_SIZE)
             return csandbox_fail(failure, "subordinate ids", ERANGE,
-                                 "the line for user '%s' in %s has %u ids; a session needs %u", shown, path,
-                                 range->count, CSANDBOX_BLOCK_SIZE);
+                                 "the line for user '%s' in %s has %u ids; a session needs %u",
+                                 shown, path, range->count, CSANDBOX_BLOCK_SIZE);
     }
     if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
-        return csandbox_fail(failure, "subordinate ids", EPERM,
-                             "this process has no_new_privs, under which newuidmap cannot work; start it without");
+        return csandbox_fail(
+            failure, "subordinate ids", EPERM,
+            "this process has no_new_privs, under which newuidmap cannot work; start it without");
     return 0;
 }
 
 // Whether the reader's user namespace has every id of the range. 1, 0, or -errno.
-static int namespace_covers(const char *map, uint32_t first, uint32_t count, char *shown, size_t capacity) {
+static int namespace_covers(const char *map, uint32_t first, uint32_t count, char *shown,
+                            size_t capacity) {
     AUTO_FILE FILE *file = fopen(map, "re");
     if (file == NULL) return -errno;
     unsigned inside, outside, length;
@@ -115,8 +121,8 @@ static int namespace_covers(const char *map, uint32_t first, uint32_t count, cha
     // Extents may come in any order; few of them, so look again until nothing moves.
     while (fscanf(file, "%u %u %u", &inside, &outside, &length) == 3) {
         if (used < capacity)
-            used += (size_t)snprintf(shown + used, capacity - used, "%s%u-%u", used ? ", " : "", inside,
-                                     inside + length - 1);
+            used += (size_t)snprintf(shown + used, capacity - used, "%s%u-%u", used ? ", " : "",
+                                     inside, inside + length - 1);
         if (next < inside || next >= (uint64_t)inside + length) continue;
         next = (uint64_t)inside + length;
         if (next >= end) return 1;
@@ -133,24 +139,28 @@ static int check_range(const char *map, const char *option, struct csandbox_id_r
     if (covered == 1) return 0;
     if (covered < 0) return csandbox_fail(failure, "id range", -covered, "cannot read %s", map);
     return csandbox_fail(failure, "id range", ERANGE,
-                         "ids %u-%u are not mapped here (%s has %s); choose others with %s", range.first,
-                         range.first + range.count - 1, map, shown, option);
+                         "ids %u-%u are not mapped here (%s has %s); choose others with %s",
+                         range.first, range.first + range.count - 1, map, shown, option);
 }
 
 static bool contains(struct csandbox_id_range range, uint32_t id) {
     return id >= range.first && id - range.first < range.count;
 }
 
-int csandbox_identity_resolve(struct csandbox_identity *identity, struct csandbox_failure *failure) {
+int csandbox_identity_resolve(struct csandbox_identity *identity,
+                              struct csandbox_failure *failure) {
     if (!identity->privileged && resolve_plain(identity, failure) < 0) return -failure->error;
     if (identity->uid == 0 || identity->gid == 0)
-        return csandbox_fail(failure, "service ids", EINVAL, "the service must not be user or group 0");
-    if (identity->sub_uid.count < CSANDBOX_BLOCK_SIZE || identity->sub_gid.count < CSANDBOX_BLOCK_SIZE)
-        return csandbox_fail(failure, "id range", ERANGE, "a range has fewer than %u ids", CSANDBOX_BLOCK_SIZE);
+        return csandbox_fail(failure, "service ids", EINVAL,
+                             "the service must not be user or group 0");
+    if (identity->sub_uid.count < CSANDBOX_BLOCK_SIZE ||
+        identity->sub_gid.count < CSANDBOX_BLOCK_SIZE)
+        return csandbox_fail(failure, "id range", ERANGE, "a range has fewer than %u ids",
+                             CSANDBOX_BLOCK_SIZE);
     if (contains(identity->sub_uid, identity->uid) || contains(identity->sub_gid, identity->gid))
         return csandbox_fail(failure, "id range", EINVAL,
-                             "the service's own id %u:%u lies in the range for sessions", identity->uid,
-                             identity->gid);
+                             "the service's own id %u:%u lies in the range for sessions",
+                             identity->uid, identity->gid);
     const struct {
         const char *map, *option;
         struct csandbox_id_range range;
@@ -161,14 +171,16 @@ int csandbox_identity_resolve(struct csandbox_identity *identity, struct csandbo
         {"/proc/self/gid_map", "--sub-gid", identity->sub_gid},
     };
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
-        if (check_range(checks[i].map, checks[i].option, checks[i].range, failure) < 0) return -failure->error;
+        if (check_range(checks[i].map, checks[i].option, checks[i].range, failure) < 0)
+            return -failure->error;
     return 0;
 }
 
 // Runs newuidmap or newgidmap; what it says on stderr becomes the detail.
 static int run_helper(const char *name, pid_t pid, uint32_t own, struct csandbox_id_range range,
                       struct csandbox_failure *failure) {
-    static const char *const places[] = {"/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/run/wrappers/bin"};
+    static const char *const places[] = {"/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin",
+                                         "/run/wrappers/bin"};
     char path[64] = "";
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         (void)snprintf(path, sizeof path, "%s/%s", places[i], name);
@@ -176,15 +188,16 @@ static int run_helper(const char *name, pid_t pid, uint32_t own, struct csandbox
         path[0] = '\0';
     }
     if (path[0] == '\0')
-        return csandbox_fail(failure, name, ENOENT, "%s is not installed; install the package 'uidmap'", name);
+        return csandbox_fail(failure, name, ENOENT,
+                             "%s is not installed; install the package 'uidmap'", name);
     char numbers[4][12];
     (void)snprintf(numbers[0], sizeof numbers[0], "%d", pid);
     (void)snprintf(numbers[1], sizeof numbers[1], "%u", own);
     (void)snprintf(numbers[2], sizeof numbers[2], "%u", range.first);
     (void)snprintf(numbers[3], sizeof numbers[3], "%u", range.count);
     char one[] = "1", zero[] = "0";
-    char *const arguments[] = {path,       numbers[0], zero,       numbers[1], one,
-                               one,        numbers[2], numbers[3], NULL};
+    char *const arguments[] = {path, numbers[0], zero,       numbers[1], one,
+                               one,  numbers[2], numbers[3], NULL};
     char *const environment[] = {NULL};
     CSANDBOX_AUTO_FD int output = -1;
     int ends[2];
@@ -201,17 +214,20 @@ static int run_helper(const char *name, pid_t pid, uint32_t own, struct csandbox
     char said[200];
     size_t length = 0;
     ssize_t got;
-    while (length < sizeof said - 1 && (got = read(output, said + length, sizeof said - 1 - length)) > 0)
+    while (length < sizeof said - 1 &&
+           (got = read(output, said + length, sizeof said - 1 - length)) > 0)
         length += (size_t)got;
     said[length] = '\0';
     said[strcspn(said, "\n")] = '\0';
     int status;
     if (waitpid(child, &status, 0) < 0) return csandbox_fail(failure, name, errno, "waitpid");
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return 0;
-    return csandbox_fail(failure, name, EPERM, "%s (see newuidmap(1), subuid(5))", said[0] ? said : path);
+    return csandbox_fail(failure, name, EPERM, "%s (see newuidmap(1), subuid(5))",
+                         said[0] ? said : path);
 }
 
-static int write_map(pid_t pid, const char *name, const char *text, struct csandbox_failure *failure) {
+static int write_map(pid_t pid, const char *name, const char *text,
+                     struct csandbox_failure *failure) {
     char path[48];
     (void)snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
     CSANDBOX_AUTO_FD int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -222,9 +238,11 @@ static int write_map(pid_t pid, const char *name, const char *text, struct csand
     return 0;
 }
 
-int csandbox_identity_map(const struct csandbox_identity *identity, pid_t pid, struct csandbox_failure *failure) {
+int csandbox_identity_map(const struct csandbox_identity *identity, pid_t pid,
+                          struct csandbox_failure *failure) {
     if (!identity->privileged) {
-        if (run_helper("newuidmap", pid, identity->uid, identity->sub_uid, failure) < 0) return -failure->error;
+        if (run_helper("newuidmap", pid, identity->uid, identity->sub_uid, failure) < 0)
+            return -failure->error;
         return run_helper("newgidmap", pid, identity->gid, identity->sub_gid, failure);
     }
     char text[80];
@@ -245,21 +263,24 @@ int csandbox_identity_blocks(uint64_t *blocks, struct csandbox_failure *failure)
         unsigned inside, outside, length, pool = 0;
         while (fscanf(file, "%u %u %u", &inside, &outside, &length) == 3) {
             if (outside == 0)
-                return csandbox_fail(failure, "id range", EPERM, "%s maps id 0 of the host", maps[i]);
+                return csandbox_fail(failure, "id range", EPERM, "%s maps id 0 of the host",
+                                     maps[i]);
             if (inside == 1) pool = length;
         }
         if (pool / CSANDBOX_BLOCK_SIZE < least) least = pool / CSANDBOX_BLOCK_SIZE;
     }
-    if (least == 0) return csandbox_fail(failure, "id range", ERANGE, "no ids for sessions are mapped");
+    if (least == 0)
+        return csandbox_fail(failure, "id range", ERANGE, "no ids for sessions are mapped");
     *blocks = least;
     return 0;
 }
 
 int csandbox_identity_map_session(pid_t pid, uint64_t block, struct csandbox_failure *failure) {
     char text[128];
-    (void)snprintf(text, sizeof text, "0 %u 1\n1 %u 1\n%u %u 1\n%u %u 1\n", csandbox_block_id(block, 0),
-                   csandbox_block_id(block, 3), CSANDBOX_AGENT_ID, csandbox_block_id(block, CSANDBOX_SLOT_AGENT),
-                   CSANDBOX_NOBODY_ID, csandbox_block_id(block, CSANDBOX_SLOT_NOBODY));
+    (void)snprintf(text, sizeof text, "0 %u 1\n1 %u 1\n%u %u 1\n%u %u 1\n",
+                   csandbox_block_id(block, 0), csandbox_block_id(block, 3), CSANDBOX_AGENT_ID,
+                   csandbox_block_id(block, CSANDBOX_SLOT_AGENT), CSANDBOX_NOBODY_ID,
+                   csandbox_block_id(block, CSANDBOX_SLOT_NOBODY));
     if (write_map(pid, "uid_map", text, failure) < 0) return -failure->error;
     return write_map(pid, "gid_map", text, failure);
 }

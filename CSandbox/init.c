@@ -1,4 +1,5 @@
-// PID 1 of a session: reads what the launcher left for it, gives up power, then serves until it leaves.
+// PID 1 of a session: reads what the launcher left for it, gives up power, then serves until it
+// leaves.
 #include "init.h"
 
 #include <fcntl.h>
@@ -172,8 +173,9 @@ static void fill_slots(const struct csandbox_init *init, struct pollfd slots[SLO
     }
 }
 
-// A descriptor may have been closed, and its number used again, by what came before in the same turn: each
-// handler is non-blocking and looks at the present state, so a needless call is harmless.
+// A descriptor may have been closed, and its number used again, by what came before in the same
+// turn: each handler is non-blocking and looks at the present state, so a needless call is
+// harmless.
 static void serve(struct csandbox_init *init, const struct pollfd slots[SLOT_COUNT]) {
     if (slots[SLOT_REPORT].revents != 0) csandbox_agent_read_report(init);
     for (int i = 0; i < CSANDBOX_OUTPUTS_MAX; i++) {
@@ -203,7 +205,7 @@ static int loop(struct csandbox_init *init) {
             check(init);
             check_at = now + CSANDBOX_CHECK_SECONDS;
         }
-        if (now >= leave_at(init)) return 0;
+        if (init->leave || now >= leave_at(init)) break;
         const uint64_t next = leave_at(init) < check_at ? leave_at(init) : check_at;
         fill_slots(init, slots);
         const int count = poll(slots, SLOT_COUNT, (int)(next - now) * 1000);

@@ -13,17 +13,19 @@
 #define CSANDBOX_PENDING_MAX 4      // connections that have not said hello yet
 #define CSANDBOX_REPLIES_MAX 64     // answers that wait for a supervisor that does not read
 #define CSANDBOX_REPLY_SIZE 512     // bytes of one such answer
-#define CSANDBOX_OUTPUTS_MAX 34     // 17 pairs: the agent's own, and those that 16 gone agents left open
+// 17 pairs: the agent's own, and those that 16 gone agents left open
+#define CSANDBOX_OUTPUTS_MAX 34
 #define CSANDBOX_HELPERS_MAX 4      // file transfers at once
 #define CSANDBOX_READ_MAX 32768     // bytes of output in one record
+#define CSANDBOX_READ_MIN 4096      // room that is worth a read
 #define CSANDBOX_FRAMES_PER_TURN 32 // packets taken before others get their turn
 #define CSANDBOX_CHECK_SECONDS 10   // how often the session directory is looked at
-// Room of the ring that output may not take, and of that the part that end-of-file records may not take
-// either: what has to be said of an agent's start and end always fits.
+// Room of the ring that output may not take, and of that the part that end-of-file records may not
+// take either: what has to be said of an agent's start and end always fits.
 #define CSANDBOX_RING_RESERVE 4096
 #define CSANDBOX_RING_START_ROOM 1024
 
-// --- privileges.c --------------------------------------------------------------------------------------------
+// --- privileges.c --------------------------------------------------------------------------------
 
 struct csandbox_program {
     const struct sock_filter *_Nullable instructions;
@@ -32,9 +34,10 @@ struct csandbox_program {
 int csandbox_make_undumpable(void);
 int csandbox_reduce_init(struct csandbox_failure *_Nonnull failure);
 int csandbox_become_agent(struct csandbox_failure *_Nonnull failure);
-int csandbox_load_filter(struct csandbox_program program, struct csandbox_failure *_Nonnull failure);
+int csandbox_load_filter(struct csandbox_program program,
+                         struct csandbox_failure *_Nonnull failure);
 
-// --- init_ring.c ---------------------------------------------------------------------------------------------
+// --- init_ring.c ---------------------------------------------------------------------------------
 
 // Bytes with absolute offsets start ..< end, kept in pages that exist only once they are used.
 struct csandbox_ring {
@@ -49,9 +52,10 @@ size_t csandbox_ring_room(const struct csandbox_ring *_Nonnull ring);
 // The (at most two) places of `length` bytes from `offset` on. Number of parts.
 int csandbox_ring_parts(const struct csandbox_ring *_Nonnull ring, uint64_t offset, size_t length,
                         struct iovec parts[_Nonnull 2]);
-void csandbox_ring_put(struct csandbox_ring *_Nonnull ring, const void *_Nonnull bytes, size_t length);
-void csandbox_ring_copy(const struct csandbox_ring *_Nonnull ring, uint64_t offset, void *_Nonnull bytes,
-                        size_t length);
+void csandbox_ring_put(struct csandbox_ring *_Nonnull ring, const void *_Nonnull bytes,
+                       size_t length);
+void csandbox_ring_copy(const struct csandbox_ring *_Nonnull ring, uint64_t offset,
+                        void *_Nonnull bytes, size_t length);
 // Gives the pages of an empty ring back.
 void csandbox_ring_relax(struct csandbox_ring *_Nonnull ring);
 
@@ -63,13 +67,14 @@ size_t csandbox_log_whole(const struct csandbox_ring *_Nonnull log, uint64_t off
 // Forgets whole records before `offset`.
 void csandbox_log_acknowledge(struct csandbox_ring *_Nonnull log, uint64_t offset);
 
-// --- the parts of init ---------------------------------------------------------------------------------------
+// --- the parts of init ---------------------------------------------------------------------------
 
 enum csandbox_agent_state {
     CSANDBOX_AGENT_NONE,     // none yet, or its EXITED record is written
     CSANDBOX_AGENT_STARTING, // forked, exec not known to have succeeded
     CSANDBOX_AGENT_RUNNING,
-    CSANDBOX_AGENT_ENDED,    // reaped; output that it left in its pipes comes before the EXITED record
+    // reaped; output that it left in its pipes comes before the EXITED record
+    CSANDBOX_AGENT_ENDED,
 };
 
 struct csandbox_agent {
@@ -159,16 +164,20 @@ void csandbox_handle_request(struct csandbox_init *_Nonnull init,
                              const struct csandbox_request *_Nonnull request);
 
 // init_agent.c
-void csandbox_agent_start(struct csandbox_init *_Nonnull init, const struct csandbox_request *_Nonnull request);
+void csandbox_agent_start(struct csandbox_init *_Nonnull init,
+                          const struct csandbox_request *_Nonnull request);
 void csandbox_agent_read_report(struct csandbox_init *_Nonnull init);
-void csandbox_agent_reaped(struct csandbox_init *_Nonnull init, int status, const struct rusage *_Nonnull usage);
+void csandbox_agent_reaped(struct csandbox_init *_Nonnull init, int status,
+                           const struct rusage *_Nonnull usage);
 // Writes the EXITED record once everything that goes before it is written.
 void csandbox_agent_finish(struct csandbox_init *_Nonnull init);
 
 // init_exec.c: the child's side of a start; never returns.
 _Noreturn void csandbox_agent_child(const struct csandbox_request *_Nonnull request,
-                                    struct csandbox_program filter, int in, int out, int err, int report);
-// What the child writes to its report pipe: one with error 0 immediately before exec, others are failures.
+                                    struct csandbox_program filter, int in, int out, int err,
+                                    int report);
+// What the child writes to its report pipe: one with error 0 immediately before exec, others are
+// failures.
 struct csandbox_start_report {
     int32_t error;
     char stage[32];
@@ -178,29 +187,38 @@ struct csandbox_start_report {
 void csandbox_reset_signals(void);
 
 // init_input.c
-void csandbox_input_take(struct csandbox_init *_Nonnull init, uint64_t offset, struct csandbox_view bytes);
+void csandbox_input_take(struct csandbox_init *_Nonnull init, uint64_t offset,
+                         struct csandbox_view bytes);
 void csandbox_input_close_at(struct csandbox_init *_Nonnull init, uint64_t offset);
 void csandbox_input_write(struct csandbox_init *_Nonnull init);
 void csandbox_input_discard(struct csandbox_init *_Nonnull init); // the agent is gone
 
 // init_output.c
-struct csandbox_output *_Nullable csandbox_output_add(struct csandbox_init *_Nonnull init, int fd, uint16_t type);
+struct csandbox_output *_Nullable csandbox_output_add(struct csandbox_init *_Nonnull init, int fd,
+                                                      uint16_t type);
 bool csandbox_output_readable(const struct csandbox_init *_Nonnull init,
                               const struct csandbox_output *_Nonnull output);
-void csandbox_output_read(struct csandbox_init *_Nonnull init, struct csandbox_output *_Nonnull output);
-void csandbox_output_drop(struct csandbox_init *_Nonnull init, uint64_t generation); // of a failed start
-void csandbox_output_measure(struct csandbox_init *_Nonnull init);                   // at the agent's end
+void csandbox_output_read(struct csandbox_init *_Nonnull init,
+                          struct csandbox_output *_Nonnull output);
+// of a failed start
+void csandbox_output_drop(struct csandbox_init *_Nonnull init, uint64_t generation);
+// at the agent's end
+void csandbox_output_measure(struct csandbox_init *_Nonnull init);
 bool csandbox_output_drained(const struct csandbox_init *_Nonnull init);
 
 // init_signals.c
-int csandbox_signal_send(struct csandbox_init *_Nonnull init, const struct csandbox_request *_Nonnull request,
+int csandbox_signal_send(struct csandbox_init *_Nonnull init,
+                         const struct csandbox_request *_Nonnull request,
                          struct csandbox_failure *_Nonnull failure);
 
 // init_files.c
-void csandbox_files_start(struct csandbox_init *_Nonnull init, const struct csandbox_request *_Nonnull request);
+void csandbox_files_start(struct csandbox_init *_Nonnull init,
+                          const struct csandbox_request *_Nonnull request);
 bool csandbox_files_reaped(struct csandbox_init *_Nonnull init, pid_t pid, int status);
 
-// --- files_get.c, files_put.c: in a helper that has become the agent ------------------------------------------
+// --- files_get.c, files_put.c: in a helper that has become the agent -----------------------------
 
-int csandbox_files_get(const char *_Nonnull path, int fd, struct csandbox_failure *_Nonnull failure);
-int csandbox_files_put(const char *_Nonnull path, int fd, struct csandbox_failure *_Nonnull failure);
+int csandbox_files_get(const char *_Nonnull path, int fd,
+                       struct csandbox_failure *_Nonnull failure);
+int csandbox_files_put(const char *_Nonnull path, int fd,
+                       struct csandbox_failure *_Nonnull failure);

@@ -15,12 +15,14 @@ static int check_fields(const struct csandbox_request *request, struct csandbox_
     while ((more = csandbox_next_field(request->payload, &cursor, &tag, &value)) == 1) {
         if (tag != CSANDBOX_TAG_ARG && tag != CSANDBOX_TAG_ENV && tag != CSANDBOX_TAG_CWD) continue;
         if (value.length > 0 && memchr(value.bytes, 0, value.length) != NULL)
-            return csandbox_fail(failure, "start", EINVAL, "a zero byte in an argument or variable");
+            return csandbox_fail(failure, "start", EINVAL,
+                                 "a zero byte in an argument or variable");
         if (tag == CSANDBOX_TAG_ARG) arguments++;
         if (tag != CSANDBOX_TAG_ENV) continue;
         const uint8_t *equals = value.length > 0 ? memchr(value.bytes, '=', value.length) : NULL;
         if (equals == NULL || equals == value.bytes)
-            return csandbox_fail(failure, "start", EINVAL, "an environment entry is not NAME=value");
+            return csandbox_fail(failure, "start", EINVAL,
+                                 "an environment entry is not NAME=value");
     }
     if (more != 0) return csandbox_fail(failure, "start", EPROTO, "malformed fields");
     if (arguments == 0) return csandbox_fail(failure, "start", EINVAL, "no program is named");
@@ -150,8 +152,8 @@ static bool read_one(int fd, struct csandbox_start_report *report, ssize_t *leng
     return *length == (ssize_t)sizeof *report;
 }
 
-// The child says "now" immediately before exec, whose success closes the pipe. Each write is one piece
-// (smaller than PIPE_BUF). Without the "now" the child was killed on its way.
+// The child says "now" immediately before exec, whose success closes the pipe. Each write is one
+// piece (smaller than PIPE_BUF). Without the "now" the child was killed on its way.
 void csandbox_agent_read_report(struct csandbox_init *init) {
     struct csandbox_agent *agent = &init->agent;
     struct csandbox_start_report report;

@@ -39,7 +39,8 @@ static _Noreturn void fail(int error, const char *stage, const char *detail) {
 
 // With raw calls: glibc keeps two numbers to itself, and posix_spawn makes the keeper ignore them.
 void csandbox_reset_signals(void) {
-    const uint64_t usual[4] = {0}; // the kernel's sigaction: SIG_DFL, no flags, no restorer, empty mask
+    // the kernel's sigaction: SIG_DFL, no flags, no restorer, empty mask
+    const uint64_t usual[4] = {0};
     const uint64_t none = 0;
     for (int number = 1; number < NSIG; number++)
         (void)syscall(SYS_rt_sigaction, number, usual, NULL, sizeof none);

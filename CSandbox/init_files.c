@@ -1,4 +1,5 @@
-// File transfers: a helper of init becomes the agent, so that a path means what it means to the agent.
+// File transfers: a helper of init becomes the agent, so that a path means what it means to the
+// agent.
 #include "init.h"
 
 #include <fcntl.h>
@@ -75,7 +76,8 @@ static int read_path(const struct csandbox_request *request, char path[PATH_LENG
 }
 
 static int start_helper(struct csandbox_init *init, const struct csandbox_request *request,
-                        struct csandbox_helper *helper, int *client, struct csandbox_failure *failure) {
+                        struct csandbox_helper *helper, int *client,
+                        struct csandbox_failure *failure) {
     char path[PATH_LENGTH_MAX];
     const bool get = request->header.type == CSANDBOX_INIT_FILES_GET;
     const int result = read_path(request, path, failure);
@@ -135,7 +137,8 @@ bool csandbox_files_reaped(struct csandbox_init *init, pid_t pid, int status) {
         outcome.error = ECANCELED;
     csandbox_close_fd(&helper->report);
     helper->pid = 0;
-    if (init->link.fd < 0 || helper->link != init->link.serial) return true; // whoever asked is gone
+    // whoever asked is gone
+    if (init->link.fd < 0 || helper->link != init->link.serial) return true;
     struct csandbox_writer *w = &init->frame;
     csandbox_frame_begin(w, CSANDBOX_INIT_FILES_DONE, helper->request, 0);
     csandbox_frame_u64(w, CSANDBOX_TAG_STATUS, outcome.error == 0 ? 0 : 1);

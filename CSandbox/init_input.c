@@ -49,7 +49,8 @@ void csandbox_input_write(struct csandbox_init *init) {
     const uint64_t end = input->close_at < ring->end ? input->close_at : ring->end;
     while (ring->start < end) {
         struct iovec parts[2];
-        const int count = csandbox_ring_parts(ring, ring->start, (size_t)(end - ring->start), parts);
+        const int count = csandbox_ring_parts(ring, ring->start, (size_t)(end - ring->start),
+                                              parts);
         const ssize_t written = writev(input->fd, parts, count);
         if (written > 0) {
             ring->start += (uint64_t)written;

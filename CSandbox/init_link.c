@@ -22,7 +22,8 @@ void csandbox_link_close(struct csandbox_init *init) {
     init->lonely_since = (uint64_t)now.tv_sec;
 }
 
-// Seen from inside, the supervisor's process has no number: a peer that has one belongs to the session.
+// Seen from inside, the supervisor's process has no number: a peer that has one belongs to the
+// session.
 static bool is_outsider(int fd) {
     pid_t pid = -1;
     uid_t uid = 0;
@@ -89,7 +90,8 @@ void csandbox_link_hello(struct csandbox_init *init, int index) {
     csandbox_close_fd(&passed_fd);
     if (length == -EAGAIN) return;
     forget_pending(init, index);
-    if (length <= 0 || csandbox_parse_frame(init->received, (size_t)length, &header, &payload) != 0 ||
+    if (length <= 0 ||
+        csandbox_parse_frame(init->received, (size_t)length, &header, &payload) != 0 ||
         header.type != CSANDBOX_INIT_HELLO ||
         csandbox_find_field(payload, CSANDBOX_TAG_NONCE, &nonce) != 1 ||
         nonce.length != CSANDBOX_NONCE_SIZE || !equal_nonce(nonce.bytes, init->nonce)) {

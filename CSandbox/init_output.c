@@ -47,12 +47,14 @@ struct csandbox_output *csandbox_output_add(struct csandbox_init *init, int fd, 
 }
 
 // Not before the record of the start, not into the reserve.
-bool csandbox_output_readable(const struct csandbox_init *init, const struct csandbox_output *output) {
+bool csandbox_output_readable(const struct csandbox_init *init,
+                              const struct csandbox_output *output) {
     if (output->fd < 0) return false;
     if (init->agent.state == CSANDBOX_AGENT_STARTING &&
         output->generation == init->agent.generation)
         return false;
-    return csandbox_ring_room(&init->log) > CSANDBOX_RING_RESERVE + sizeof(struct csandbox_record);
+    return csandbox_ring_room(&init->log) >=
+           CSANDBOX_RING_RESERVE + sizeof(struct csandbox_record) + CSANDBOX_READ_MIN;
 }
 
 // One record, read into its place behind a header that is written afterwards.

@@ -34,7 +34,8 @@ void csandbox_ring_put(struct csandbox_ring *ring, const void *bytes, size_t len
     ring->touched = true;
 }
 
-void csandbox_ring_copy(const struct csandbox_ring *ring, uint64_t offset, void *bytes, size_t length) {
+void csandbox_ring_copy(const struct csandbox_ring *ring, uint64_t offset, void *bytes,
+                        size_t length) {
     struct iovec parts[2];
     csandbox_ring_parts(ring, offset, length, parts);
     memcpy(bytes, parts[0].iov_base, parts[0].iov_len);

@@ -60,7 +60,8 @@ static int signal_all(const struct csandbox_init *init, int number) {
     return count < 0 ? count : 0;
 }
 
-static int signal_agent(const struct csandbox_init *init, uint64_t generation, bool group, int number) {
+static int signal_agent(const struct csandbox_init *init, uint64_t generation, bool group,
+                        int number) {
     const struct csandbox_agent *agent = &init->agent;
     const bool alive =
         agent->state == CSANDBOX_AGENT_STARTING || agent->state == CSANDBOX_AGENT_RUNNING;

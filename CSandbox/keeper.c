@@ -1,5 +1,6 @@
-// The keeper: the one process that is never replaced. It holds the listening socket, starts the launcher again when
-// it dies, adopts the inits that a dead launcher leaves, and ends everything when it is told to.
+// The keeper: the one process that is never replaced. It holds the listening socket, starts the
+// launcher again when it dies, adopts the inits that a dead launcher leaves, and ends everything
+// when it is told to.
 #include "launcher.h"
 
 #include <dirent.h>
@@ -80,9 +81,12 @@ static void kill_for_launcher(struct csandbox_keeper *keeper, pid_t pid, uint64_
     CSANDBOX_AUTO_FD int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
     if (pidfd < 0 || csandbox_start_time(pid, &ticks) < 0 || ticks != start_time) return;
     if (csandbox_keeper_become_service(keeper) < 0) return;
-    if (pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0)
-        dprintf(2, "superserve-launcher: kill %d: %s\n", pid, strerror(errno));
+    const int error = pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 ? errno : 0;
     csandbox_keeper_become_self(keeper);
+    if (error == 0 || error == ESRCH) return; // its end shows by its pidfd
+    struct csandbox_notice answer = {.kind = CSANDBOX_NOTICE_KILL_FAILED, .pid = pid};
+    answer.report.error = error;
+    (void)csandbox_notice_send(keeper->channel_fd, &answer);
 }
 
 // False when the first launcher cannot start.
@@ -125,7 +129,8 @@ static bool launcher_ended(struct loop *loop, int status) {
         if (!take_notice(loop)) return false;
     keeper->launcher = 0;
     if (loop->stop) return true;
-    dprintf(2, "superserve-launcher: the launcher ended with %s %d\n", WIFSIGNALED(status) ? "signal" : "status",
+    dprintf(2, "superserve-launcher: the launcher ended with %s %d\n",
+            WIFSIGNALED(status) ? "signal" : "status",
             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     if (!loop->announced) {
         struct csandbox_failure failure;
@@ -161,7 +166,8 @@ static bool take_signals(struct loop *loop) {
     return !child || reap(loop);
 }
 
-// Parent of `pid` by /proc/<pid>/stat; the name in it may hold anything, so look behind its last parenthesis.
+// Parent of `pid` by /proc/<pid>/stat; the name in it may hold anything, so look behind its last
+// parenthesis.
 static pid_t parent_of(const char *pid) {
     char path[64], text[512];
     (void)snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
@@ -209,7 +215,8 @@ static void end_everything(struct csandbox_keeper *keeper) {
     }
     if (csandbox_keeper_become_service(keeper) < 0) return;
     (void)unlinkat(keeper->runtime_fd, "launcher.sock", 0);
-    CSANDBOX_AUTO_FD int sockets = openat(keeper->runtime_fd, "s", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CSANDBOX_AUTO_FD int sockets =
+        openat(keeper->runtime_fd, "s", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (sockets >= 0) csandbox_socket_sweep(sockets);
     csandbox_keeper_become_self(keeper);
     csandbox_cgroup_leave(keeper->cgroup_fd, keeper->runtime_path);
@@ -248,7 +255,8 @@ static int block_signals(struct csandbox_keeper *keeper, struct csandbox_failure
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGPIPE); // a reader of the ready descriptor that left is no reason to die
     sigaddset(&set, SIGHUP);
-    if (sigprocmask(SIG_SETMASK, &set, NULL) < 0) return csandbox_fail(failure, "signals", errno, "sigprocmask");
+    if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
+        return csandbox_fail(failure, "signals", errno, "sigprocmask");
     keeper->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (keeper->signal_fd < 0) return csandbox_fail(failure, "signals", errno, "signalfd");
     return 0;
@@ -256,8 +264,15 @@ static int block_signals(struct csandbox_keeper *keeper, struct csandbox_failure
 
 int csandbox_keeper_main(int argc, char *const *argv) {
     static struct csandbox_keeper keeper = {
-        .ready_fd = -1, .state_fd = -1,   .runtime_fd = -1, .lock_fd = -1,   .listen_fd = -1,
-        .program_fd = -1, .cgroup_fd = -1, .signal_fd = -1,  .channel_fd = -1,
+        .ready_fd = -1,
+        .state_fd = -1,
+        .runtime_fd = -1,
+        .lock_fd = -1,
+        .listen_fd = -1,
+        .program_fd = -1,
+        .cgroup_fd = -1,
+        .signal_fd = -1,
+        .channel_fd = -1,
     };
     struct csandbox_failure failure;
     if (csandbox_keeper_parse(&keeper, argc, argv, &failure) < 0 ||

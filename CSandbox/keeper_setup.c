@@ -1,4 +1,5 @@
-// What the keeper does once before it serves: its command line, its directories, its lock and its socket.
+// What the keeper does once before it serves: its command line, its directories, its lock and its
+// socket.
 #include "launcher.h"
 
 #include <fcntl.h>
@@ -50,10 +51,14 @@ static int take_option(struct csandbox_keeper *keeper, int option, const char *v
 int csandbox_keeper_parse(struct csandbox_keeper *keeper, int argc, char *const *argv,
                           struct csandbox_failure *failure) {
     static const struct option options[] = {
-        {"state-dir", required_argument, NULL, 's'},   {"runtime-dir", required_argument, NULL, 'r'},
-        {"ready-fd", required_argument, NULL, 'f'},    {"service-uid", required_argument, NULL, 'u'},
-        {"service-gid", required_argument, NULL, 'g'}, {"sub-uid", required_argument, NULL, 'U'},
-        {"sub-gid", required_argument, NULL, 'G'},     {NULL, 0, NULL, 0},
+        {"state-dir", required_argument, NULL, 's'},
+        {"runtime-dir", required_argument, NULL, 'r'},
+        {"ready-fd", required_argument, NULL, 'f'},
+        {"service-uid", required_argument, NULL, 'u'},
+        {"service-gid", required_argument, NULL, 'g'},
+        {"sub-uid", required_argument, NULL, 'U'},
+        {"sub-gid", required_argument, NULL, 'G'},
+        {NULL, 0, NULL, 0},
     };
     const struct csandbox_id_range pool = {CSANDBOX_SERVICE_ID + 1, CSANDBOX_SUBORDINATE_COUNT};
     keeper->identity = (struct csandbox_identity){
@@ -66,21 +71,30 @@ int csandbox_keeper_parse(struct csandbox_keeper *keeper, int argc, char *const 
     bool ids_given = false;
     int option, index = 0;
     opterr = 0;
+    failure->error = 0;
+    // All are read, even after a mistake: the ready descriptor may come last, and takes the
+    // message.
     while ((option = getopt_long(argc, argv, "", options, &index)) != -1) {
+        const int result = option == '?' ? -EINVAL : take_option(keeper, option, optarg);
+        ids_given = ids_given || (option != '?' && strchr("ugUG", option) != NULL);
+        if (result == 0 || failure->error != 0) continue;
         if (option == '?')
-            return csandbox_fail(failure, "options", EINVAL, "unknown option or missing value: %s",
-                                 argv[optind - 1]);
-        const int result = take_option(keeper, option, optarg);
-        if (result < 0)
-            return csandbox_fail(failure, "options", -result, "--%s %s", options[index].name, optarg);
-        ids_given = ids_given || strchr("ugUG", option) != NULL;
+            (void)csandbox_fail(failure, "options", EINVAL, "unknown, or without its value: %s",
+                                argv[optind - 1]);
+        else
+            (void)csandbox_fail(failure, "options", -result, "--%s %s", options[index].name,
+                                optarg);
     }
-    if (optind != argc) return csandbox_fail(failure, "options", EINVAL, "not an option: %s", argv[optind]);
+    if (failure->error != 0) return -failure->error;
+    if (optind != argc)
+        return csandbox_fail(failure, "options", EINVAL, "not an option: %s", argv[optind]);
     if (keeper->state_path[0] == '\0' || keeper->runtime_path[0] == '\0' || keeper->ready_fd < 3)
-        return csandbox_fail(failure, "options", EINVAL, "--state-dir, --runtime-dir and --ready-fd are needed");
+        return csandbox_fail(failure, "options", EINVAL,
+                             "--state-dir, --runtime-dir and --ready-fd are needed");
     if (ids_given && !keeper->identity.privileged)
-        return csandbox_fail(failure, "options", EPERM,
-                             "--service-uid, --service-gid, --sub-uid and --sub-gid are for root only");
+        return csandbox_fail(
+            failure, "options", EPERM,
+            "--service-uid, --service-gid, --sub-uid and --sub-gid are for root only");
     return 0;
 }
 
@@ -107,7 +121,8 @@ static int settle_descriptors(struct csandbox_keeper *keeper, struct csandbox_fa
     if (dup2(null, 0) < 0 || dup2(null, 1) < 0 || (fcntl(2, F_GETFD) < 0 && dup2(null, 2) < 0))
         return csandbox_fail(failure, "descriptors", errno, "dup2");
     const unsigned ready = (unsigned)keeper->ready_fd;
-    if (ready == (unsigned)null) return csandbox_fail(failure, "descriptors", EBADF, "ready-fd is not open");
+    if (ready == (unsigned)null)
+        return csandbox_fail(failure, "descriptors", EBADF, "ready-fd is not open");
     if ((ready > 3 && close_range(3, ready - 1, 0) < 0) || close_range(ready + 1, ~0u, 0) < 0)
         return csandbox_fail(failure, "descriptors", errno, "close_range");
     null = -1; // closed just now, by number
@@ -123,23 +138,28 @@ static int open_directory(char *path, int *fd, struct csandbox_failure *failure)
     char link[32];
     (void)snprintf(link, sizeof link, "/proc/self/fd/%d", *fd);
     const ssize_t length = readlink(link, path, PATH_MAX - 1);
-    if (length <= 0) return csandbox_fail(failure, "directories", errno, "read the real path of %s", path);
+    if (length <= 0)
+        return csandbox_fail(failure, "directories", errno, "read the real path of %s", path);
     path[length] = '\0';
     return 0;
 }
 
-// In the service's name, so that what is made belongs to it and nothing of root's can be reached by a planted link.
+// In the service's name, so that what is made belongs to it and nothing of root's can be reached by
+// a planted link.
 static int make_private_places(struct csandbox_keeper *keeper, struct csandbox_failure *failure) {
     if (mkdirat(keeper->state_fd, "sessions", 0700) < 0 && errno != EEXIST)
-        return csandbox_fail(failure, "directories", errno, "mkdir %.180s/sessions", keeper->state_path);
+        return csandbox_fail(failure, "directories", errno, "mkdir %.180s/sessions",
+                             keeper->state_path);
     if (mkdirat(keeper->runtime_fd, "s", 0700) < 0 && errno != EEXIST)
         return csandbox_fail(failure, "directories", errno, "mkdir %.180s/s", keeper->runtime_path);
     keeper->lock_fd = openat(keeper->runtime_fd, "launcher.lock",
                              O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (keeper->lock_fd < 0)
-        return csandbox_fail(failure, "lock", errno, "open %.180s/launcher.lock", keeper->runtime_path);
+        return csandbox_fail(failure, "lock", errno, "open %.180s/launcher.lock",
+                             keeper->runtime_path);
     if (flock(keeper->lock_fd, LOCK_EX | LOCK_NB) < 0)
-        return csandbox_fail(failure, "lock", errno, "another keeper already serves %.180s", keeper->runtime_path);
+        return csandbox_fail(failure, "lock", errno, "another keeper already serves %.180s",
+                             keeper->runtime_path);
 
     const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "launcher.sock"};
     keeper->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -149,19 +169,26 @@ static int make_private_places(struct csandbox_keeper *keeper, struct csandbox_f
         return csandbox_fail(failure, "socket", errno, "enter %.180s", keeper->runtime_path);
     if (unlink(address.sun_path) < 0 && errno != ENOENT)
         return csandbox_fail(failure, "socket", errno, "remove the stale %s", address.sun_path);
-    if (bind(keeper->listen_fd, (const struct sockaddr *)&address, sizeof address) < 0)
-        return csandbox_fail(failure, "socket", errno, "bind %.180s/launcher.sock", keeper->runtime_path);
+    const mode_t before = umask(0177);
+    const int bound = bind(keeper->listen_fd, (const struct sockaddr *)&address, sizeof address);
+    const int error = errno;
+    umask(before);
+    if (bound < 0)
+        return csandbox_fail(failure, "socket", error, "bind %.180s/launcher.sock",
+                             keeper->runtime_path);
     if (listen(keeper->listen_fd, 64) < 0) return csandbox_fail(failure, "socket", errno, "listen");
     return 0;
 }
 
 // Sockets of sessions are found by path: refuse now what no client could reach later.
 static int check_path_length(const char *runtime_path, struct csandbox_failure *failure) {
-    const size_t longest = strlen(runtime_path) + strlen("/s/") + CSANDBOX_SESSION_LENGTH + strlen(".sock");
+    const size_t longest =
+        strlen(runtime_path) + strlen("/s/") + CSANDBOX_SESSION_LENGTH + strlen(".sock");
     if (longest < sizeof((struct sockaddr_un *)0)->sun_path) return 0;
-    return csandbox_fail(failure, "socket", ENAMETOOLONG,
-                         "the runtime directory's path is %zu bytes too long for Unix sockets: %.150s",
-                         longest + 1 - sizeof((struct sockaddr_un *)0)->sun_path, runtime_path);
+    return csandbox_fail(
+        failure, "socket", ENAMETOOLONG,
+        "the runtime directory's path is %zu bytes too long for Unix sockets: %.150s",
+        longest + 1 - sizeof((struct sockaddr_un *)0)->sun_path, runtime_path);
 }
 
 int csandbox_keeper_setup(struct csandbox_keeper *keeper, struct csandbox_failure *failure) {
@@ -178,7 +205,8 @@ int csandbox_keeper_setup(struct csandbox_keeper *keeper, struct csandbox_failur
         return csandbox_fail(failure, "keeper", errno, "setgroups");
     if (csandbox_identity_resolve(&keeper->identity, failure) < 0) return -failure->error;
     keeper->program_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    if (keeper->program_fd < 0) return csandbox_fail(failure, "program", errno, "open /proc/self/exe");
+    if (keeper->program_fd < 0)
+        return csandbox_fail(failure, "program", errno, "open /proc/self/exe");
     // As root: parents of both may be closed to the service.
     if (open_directory(keeper->state_path, &keeper->state_fd, failure) < 0 ||
         open_directory(keeper->runtime_path, &keeper->runtime_fd, failure) < 0)

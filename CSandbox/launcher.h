@@ -6,27 +6,29 @@
 #include <limits.h>
 #include <sys/mount.h>
 
-// --- limits, in one place -------------------------------------------------------------------------------------
+// --- limits, in one place ------------------------------------------------------------------------
 
-#define CSANDBOX_BLOCK_SIZE 4u            // host ids of one session: init, agent, nobody, one spare
-#define CSANDBOX_SERVICE_ID 1900000000u   // root's default service id and, from the next on, its pool: outside
-#define CSANDBOX_SUBORDINATE_COUNT 65536u // every range that useradd (to 600100000) and systemd hand out
-#define CSANDBOX_AGENT_ID 1000u           // inside a session
+#define CSANDBOX_BLOCK_SIZE 4u // host ids of one session: init, agent, nobody, one spare
+#define CSANDBOX_SERVICE_ID                                                                        \
+    1900000000u // root's default service id and, from the next on, its pool: outside
+#define CSANDBOX_SUBORDINATE_COUNT                                                                 \
+    65536u                      // every range that useradd (to 600100000) and systemd hand out
+#define CSANDBOX_AGENT_ID 1000u // inside a session
 #define CSANDBOX_NOBODY_ID 65534u
 #define CSANDBOX_SESSION_LENGTH 32u
-#define CSANDBOX_CONNECTIONS_MAX 16       // supervisors at once; more wait in the listen queue
-#define CSANDBOX_SPAWNS_MAX 32            // sandboxes being set up at once
-#define CSANDBOX_QUICK_JOBS_MAX 4         // PREPARE helpers at once
-#define CSANDBOX_LONG_JOBS_MAX 4          // DESTROY and MEASURE helpers at once
-#define CSANDBOX_QUEUE_MAX 4096           // requests that wait for a free slot
+#define CSANDBOX_CONNECTIONS_MAX 16 // supervisors at once; more wait in the listen queue
+#define CSANDBOX_SPAWNS_MAX 32      // sandboxes being set up at once
+#define CSANDBOX_QUICK_JOBS_MAX 4   // PREPARE helpers at once
+#define CSANDBOX_LONG_JOBS_MAX 4    // DESTROY and MEASURE helpers at once
+#define CSANDBOX_QUEUE_MAX 4096     // requests that wait for a free slot
 #define CSANDBOX_QUEUE_BYTES_MAX (16u << 20)
-#define CSANDBOX_OUTPUT_MAX (4u << 20)    // bytes of answers that a connection may leave unread
-#define CSANDBOX_KILLS_MAX 64             // kills of inits that are not the launcher's children, at once
-#define CSANDBOX_MOUNTS_MAX 32            // MOUNT fields of one SPAWN
+#define CSANDBOX_OUTPUT_MAX (4u << 20) // bytes of answers that a connection may leave unread
+#define CSANDBOX_KILLS_MAX 64  // kills of inits that are not the launcher's children, at once
+#define CSANDBOX_MOUNTS_MAX 32 // MOUNT fields of one SPAWN
 #define CSANDBOX_SPAWN_SECONDS 20
 #define CSANDBOX_KILL_SECONDS 10
 
-// --- identity.c: who the service is, and the ids that it may hand out ------------------------------------------
+// --- identity.c: who the service is, and the ids that it may hand out ----------------------------
 
 struct csandbox_id_range {
     uint32_t first;
@@ -41,12 +43,13 @@ struct csandbox_identity {
     struct csandbox_id_range sub_gid;
 };
 
-// Completes what the command line left open, from /etc/subuid and /etc/subgid for a plain user; refuses ranges
-// that this process's own user namespace does not have.
+// Completes what the command line left open, from /etc/subuid and /etc/subgid for a plain user;
+// refuses ranges that this process's own user namespace does not have.
 int csandbox_identity_resolve(struct csandbox_identity *_Nonnull identity,
                               struct csandbox_failure *_Nonnull failure);
 // "FIRST:COUNT"
-int csandbox_identity_parse_range(const char *_Nonnull text, struct csandbox_id_range *_Nonnull range);
+int csandbox_identity_parse_range(const char *_Nonnull text,
+                                  struct csandbox_id_range *_Nonnull range);
 // Maps `0 service 1` and `1 first count` into the user namespace of `pid`.
 int csandbox_identity_map(const struct csandbox_identity *_Nonnull identity, pid_t pid,
                           struct csandbox_failure *_Nonnull failure);
@@ -60,11 +63,13 @@ static inline uint32_t csandbox_block_id(uint64_t block, unsigned slot) {
 #define CSANDBOX_SLOT_AGENT 1u
 #define CSANDBOX_SLOT_NOBODY 2u
 // Writes both maps of a session's user namespace.
-int csandbox_identity_map_session(pid_t pid, uint64_t block, struct csandbox_failure *_Nonnull failure);
+int csandbox_identity_map_session(pid_t pid, uint64_t block,
+                                  struct csandbox_failure *_Nonnull failure);
 
-// --- enter.c: from the keeper's child to the launcher -----------------------------------------------------------
+// --- enter.c: from the keeper's child to the launcher --------------------------------------------
 
-// Descriptors of `superserve-launcher launcher STATE RUNTIME`; the paths are real ones, for comparisons only.
+// Descriptors of `superserve-launcher launcher STATE RUNTIME`; the paths are real ones, for
+// comparisons only.
 #define CSANDBOX_FD_LAUNCHER_LISTEN 3
 #define CSANDBOX_FD_LAUNCHER_KEEPER 4  // channel to the keeper (struct csandbox_notice)
 #define CSANDBOX_FD_LAUNCHER_STATE 5   // state directory, of the launcher's own mount namespace
@@ -89,26 +94,31 @@ struct csandbox_keeper {
     pid_t launcher;
 };
 
-// Child of the keeper: enters the outer user namespace and becomes the launcher program. Returns only to fail.
+// Child of the keeper: enters the outer user namespace and becomes the launcher program. Returns
+// only to fail.
 int csandbox_enter_launcher(struct csandbox_keeper *_Nonnull keeper, int channel_fd,
                             struct csandbox_failure *_Nonnull failure);
 
-// --- keeper_setup.c ------------------------------------------------------------------------------------------------
+// --- keeper_setup.c ------------------------------------------------------------------------------
 
-int csandbox_keeper_parse(struct csandbox_keeper *_Nonnull keeper, int argc, char *_Nonnull const *_Nonnull argv,
+int csandbox_keeper_parse(struct csandbox_keeper *_Nonnull keeper, int argc,
+                          char *_Nonnull const *_Nonnull argv,
                           struct csandbox_failure *_Nonnull failure);
-int csandbox_keeper_setup(struct csandbox_keeper *_Nonnull keeper, struct csandbox_failure *_Nonnull failure);
-// Real and effective ids of the service while root does something in its name; the saved id stays root's.
+int csandbox_keeper_setup(struct csandbox_keeper *_Nonnull keeper,
+                          struct csandbox_failure *_Nonnull failure);
+// Real and effective ids of the service while root does something in its name; the saved id stays
+// root's.
 int csandbox_keeper_become_service(const struct csandbox_keeper *_Nonnull keeper);
 void csandbox_keeper_become_self(const struct csandbox_keeper *_Nonnull keeper);
 
 // Packets between keeper and launcher.
 enum csandbox_notice_kind {
-    CSANDBOX_NOTICE_READY = 1,  // launcher: serves requests
-    CSANDBOX_NOTICE_FAILED = 2, // launcher: cannot start; `report` says why
-    CSANDBOX_NOTICE_KILL = 3,   // launcher: SIGKILL to `pid` if it started at `start_time`
-    CSANDBOX_NOTICE_STOP = 4,   // launcher: stop everything
-    CSANDBOX_NOTICE_REAPED = 5, // keeper: an init of an earlier launcher ended
+    CSANDBOX_NOTICE_READY = 1,       // launcher: serves requests
+    CSANDBOX_NOTICE_FAILED = 2,      // launcher: cannot start; `report` says why
+    CSANDBOX_NOTICE_KILL = 3,        // launcher: SIGKILL to `pid` if it started at `start_time`
+    CSANDBOX_NOTICE_STOP = 4,        // launcher: stop everything
+    CSANDBOX_NOTICE_REAPED = 5,      // keeper: an init of an earlier launcher ended
+    CSANDBOX_NOTICE_KILL_FAILED = 6, // keeper: `pid` was not killed; `report` says why
 };
 struct csandbox_notice {
     uint32_t kind;
@@ -118,23 +128,28 @@ struct csandbox_notice {
 };
 int csandbox_notice_send(int fd, const struct csandbox_notice *_Nonnull notice);
 void csandbox_notice_fail(int fd, const struct csandbox_failure *_Nonnull failure);
-void csandbox_failure_from_report(struct csandbox_failure *_Nonnull failure, char stage[_Nonnull 64],
+void csandbox_failure_from_report(struct csandbox_failure *_Nonnull failure,
+                                  char stage[_Nonnull 64],
                                   const struct csandbox_report *_Nonnull report);
 
-// --- sockets.c: control sockets of sessions ---------------------------------------------------------------------
+// --- sockets.c: control sockets of sessions ------------------------------------------------------
 
-// Binds `<session>.sock` in the directory; a stale one is replaced, -EBUSY when an init still listens.
-int csandbox_socket_bind(int sockets_fd, const char *_Nonnull session, struct csandbox_failure *_Nonnull failure);
+// Binds `<session>.sock` in the directory; a stale one is replaced, -EBUSY when an init still
+// listens.
+int csandbox_socket_bind(int sockets_fd, const char *_Nonnull session,
+                         struct csandbox_failure *_Nonnull failure);
 // Whether some process listens on the session's socket.
 bool csandbox_socket_alive(int sockets_fd, const char *_Nonnull session);
 void csandbox_socket_remove(int sockets_fd, const char *_Nonnull session);
 // Removes every socket on which nobody listens.
 void csandbox_socket_sweep(int sockets_fd);
 
-// --- cgroup.c: groups of the sessions, where cgroup v2 is writable --------------------------------------------------
+// --- cgroup.c: groups of the sessions, where cgroup v2 is writable -------------------------------
 
-// Makes `<own group>/superserve-sessions.<id>` and its leaf for launchers. Descriptor, or -1: no groups here.
-int csandbox_cgroup_prepare(const struct csandbox_identity *_Nonnull identity, const char *_Nonnull runtime_path);
+// Makes `<own group>/superserve-sessions.<id>` and its leaf for launchers. Descriptor, or -1: no
+// groups here.
+int csandbox_cgroup_prepare(const struct csandbox_identity *_Nonnull identity,
+                            const char *_Nonnull runtime_path);
 // Moves the caller into the leaf. 0 or -errno.
 int csandbox_cgroup_enter_leaf(int cgroup_fd);
 // A group for one session; O_DIRECTORY descriptor or -1.
@@ -144,7 +159,7 @@ void csandbox_cgroup_remove(int cgroup_fd, const char *_Nonnull session);
 void csandbox_cgroup_sweep(int cgroup_fd, bool (*_Nullable busy)(const char *_Nonnull session));
 void csandbox_cgroup_leave(int cgroup_fd, const char *_Nonnull runtime_path);
 
-// --- filter.c, filter_rules.c: seccomp programs -------------------------------------------------------------------------
+// --- filter.c, filter_rules.c: seccomp programs --------------------------------------------------
 
 #define CSANDBOX_FILTER_MAX 4096u
 struct csandbox_filter {
@@ -152,21 +167,24 @@ struct csandbox_filter {
     uint32_t count;
 };
 enum csandbox_filter_profile { CSANDBOX_FILTER_INIT, CSANDBOX_FILTER_AGENT };
-int csandbox_filter_compile(enum csandbox_filter_profile profile, struct csandbox_filter *_Nonnull filter,
+int csandbox_filter_compile(enum csandbox_filter_profile profile,
+                            struct csandbox_filter *_Nonnull filter,
                             struct csandbox_failure *_Nonnull failure);
 
-// --- template.c, template_etc.c: the root that all sessions share --------------------------------------------------------
+// --- template.c, template_etc.c: the root that all sessions share --------------------------------
 
-// Builds the template in a new mount namespace; *own_fd and *template_fd are the two namespaces, the caller
-// is back in its own.
+// Builds the template in a new mount namespace; *own_fd and *template_fd are the two namespaces,
+// the caller is back in its own.
 int csandbox_template_build(int *_Nonnull own_fd, int *_Nonnull template_fd,
                             struct csandbox_failure *_Nonnull failure);
 // Fills <root_fd>/etc; `shell` is the agent's.
-int csandbox_template_etc(int root_fd, const char *_Nonnull shell, struct csandbox_failure *_Nonnull failure);
+int csandbox_template_etc(int root_fd, const char *_Nonnull shell,
+                          struct csandbox_failure *_Nonnull failure);
 // Writes a small file below `dir_fd`.
-int csandbox_write_file(int dir_fd, const char *_Nonnull name, const char *_Nonnull text, mode_t mode);
+int csandbox_write_file(int dir_fd, const char *_Nonnull name, const char *_Nonnull text,
+                        mode_t mode);
 
-// --- plan.c, mounts.c, root.c: what a session's child does before it becomes init -------------------------------------------
+// --- plan.c, mounts.c, root.c: what a session's child does before it becomes init ----------------
 
 enum csandbox_op_kind {
     CSANDBOX_OP_MOUNT,       // a new file system `type` at `target` with `flags` and `data`
@@ -178,7 +196,8 @@ enum csandbox_op_kind {
     CSANDBOX_OP_WRITE,       // `data` into the file `target`
     CSANDBOX_OP_MOUNT_POINT, // what `fd` (a tree) needs at `target`
     CSANDBOX_OP_NEW_ROOT,    // a tmpfs of the session's own becomes the working directory
-    CSANDBOX_OP_MIRROR,      // binds or copies every top-level entry of `source` into the working directory
+    CSANDBOX_OP_MIRROR,      // binds or copies every top-level entry of `source` into the working
+                             // directory
     CSANDBOX_OP_PIVOT,       // the working directory becomes the read-only root
     CSANDBOX_OP_HOST_NAME,   // `data`
     CSANDBOX_OP_LOOPBACK,    // brings lo up
@@ -221,18 +240,26 @@ struct csandbox_trees {
 void csandbox_trees_close(struct csandbox_trees *_Nonnull trees);
 
 // `plan` refers to strings and descriptors of `trees`.
-int csandbox_plan_build(struct csandbox_plan *_Nonnull plan, const struct csandbox_trees *_Nonnull trees,
+int csandbox_plan_build(struct csandbox_plan *_Nonnull plan,
+                        const struct csandbox_trees *_Nonnull trees,
                         struct csandbox_failure *_Nonnull failure);
-int csandbox_plan_execute(const struct csandbox_plan *_Nonnull plan, struct csandbox_failure *_Nonnull failure);
+int csandbox_plan_execute(const struct csandbox_plan *_Nonnull plan,
+                          struct csandbox_failure *_Nonnull failure);
 // Operations, each 0 or -errno with `failure` filled.
-int csandbox_op_mirror(const struct csandbox_op *_Nonnull op, struct csandbox_failure *_Nonnull failure);
-int csandbox_op_new_root(const struct csandbox_op *_Nonnull op, struct csandbox_failure *_Nonnull failure);
-int csandbox_op_mount_point(const struct csandbox_op *_Nonnull op, struct csandbox_failure *_Nonnull failure);
-int csandbox_op_pivot(const struct csandbox_op *_Nonnull op, struct csandbox_failure *_Nonnull failure);
-int csandbox_op_loopback(const struct csandbox_op *_Nonnull op, struct csandbox_failure *_Nonnull failure);
-int csandbox_op_limit(const struct csandbox_op *_Nonnull op, struct csandbox_failure *_Nonnull failure);
+int csandbox_op_mirror(const struct csandbox_op *_Nonnull op,
+                       struct csandbox_failure *_Nonnull failure);
+int csandbox_op_new_root(const struct csandbox_op *_Nonnull op,
+                         struct csandbox_failure *_Nonnull failure);
+int csandbox_op_mount_point(const struct csandbox_op *_Nonnull op,
+                            struct csandbox_failure *_Nonnull failure);
+int csandbox_op_pivot(const struct csandbox_op *_Nonnull op,
+                      struct csandbox_failure *_Nonnull failure);
+int csandbox_op_loopback(const struct csandbox_op *_Nonnull op,
+                         struct csandbox_failure *_Nonnull failure);
+int csandbox_op_limit(const struct csandbox_op *_Nonnull op,
+                      struct csandbox_failure *_Nonnull failure);
 
-// --- sources.c: what a SPAWN request names on the host -------------------------------------------------------------------------
+// --- sources.c: what a SPAWN request names on the host -------------------------------------------
 
 struct csandbox_places { // paths and directories that are never mounted into a session
     const char *_Nonnull state_path;
@@ -240,19 +267,20 @@ struct csandbox_places { // paths and directories that are never mounted into a 
     int sessions_fd;
 };
 // Opens every tree of the request as a detached mount. Runs in the launcher's own mount namespace.
-int csandbox_trees_open(struct csandbox_trees *_Nonnull trees, const struct csandbox_places *_Nonnull places,
-                        const char *_Nonnull session, uint64_t block, struct csandbox_view payload,
+int csandbox_trees_open(struct csandbox_trees *_Nonnull trees,
+                        const struct csandbox_places *_Nonnull places, const char *_Nonnull session,
+                        uint64_t block, struct csandbox_view payload,
                         struct csandbox_failure *_Nonnull failure);
 // openat2 without a symbolic or magic link anywhere, below `dir_fd` when that is not AT_FDCWD.
 int csandbox_open_plain(int dir_fd, const char *_Nonnull path, uint64_t flags);
 
-// --- spawn.c: the clone -------------------------------------------------------------------------------------------------------
+// --- spawn.c: the clone --------------------------------------------------------------------------
 
 struct csandbox_spawn_inputs {
     const struct csandbox_plan *_Nonnull plan;
     int own_ns_fd;
     int template_ns_fd;
-    int cgroup_fd;  // or -1
+    int cgroup_fd; // or -1
     int program_fd;
     int listen_fd;
     int boot_fd;
@@ -263,14 +291,16 @@ pid_t csandbox_spawn(const struct csandbox_spawn_inputs *_Nonnull inputs, int *_
                      struct csandbox_failure *_Nonnull failure);
 // The sealed memory file of CSANDBOX_FD_BOOT.
 int csandbox_boot_file(const uint8_t nonce[_Nonnull CSANDBOX_NONCE_SIZE], uint64_t linger,
-                       const struct csandbox_filter *_Nonnull init, const struct csandbox_filter *_Nonnull agent,
+                       const struct csandbox_filter *_Nonnull init,
+                       const struct csandbox_filter *_Nonnull agent,
                        struct csandbox_failure *_Nonnull failure);
 
-// --- tree.c, measure.c: work on session trees, in helpers --------------------------------------------------------------------------
+// --- tree.c, measure.c: work on session trees, in helpers ----------------------------------------
 
 int csandbox_tree_prepare(int sessions_fd, const char *_Nonnull session, uint64_t block,
                           struct csandbox_failure *_Nonnull failure);
-int csandbox_tree_destroy(int sessions_fd, const char *_Nonnull session, struct csandbox_failure *_Nonnull failure);
+int csandbox_tree_destroy(int sessions_fd, const char *_Nonnull session,
+                          struct csandbox_failure *_Nonnull failure);
 int csandbox_tree_measure(int sessions_fd, const char *_Nonnull session, uint64_t *_Nonnull bytes,
                           uint64_t *_Nonnull files, struct csandbox_failure *_Nonnull failure);
 bool csandbox_session_valid(const char *_Nonnull text, size_t length);

@@ -1,4 +1,5 @@
-// Work on session trees, each in a forked helper: a slow disk or a huge tree never holds up the loop.
+// Work on session trees, each in a forked helper: a slow disk or a huge tree never holds up the
+// loop.
 #include "serve.h"
 
 #include <fcntl.h>
@@ -33,28 +34,38 @@ bool csandbox_job_has_slot(const struct csandbox_server *server, uint16_t type) 
     return false;
 }
 
-const struct csandbox_job *csandbox_job_changing(const struct csandbox_server *server, const char *session) {
+const struct csandbox_job *csandbox_job_changing(const struct csandbox_server *server,
+                                                 const char *session) {
     for (unsigned i = 0; i < CSANDBOX_JOBS_MAX; i++) {
         const struct csandbox_job *job = &server->jobs[i];
-        if (job->pid != 0 && job->type != CSANDBOX_LAUNCHER_MEASURE && strcmp(job->session, session) == 0) return job;
+        if (job->pid != 0 && job->type != CSANDBOX_LAUNCHER_MEASURE &&
+            strcmp(job->session, session) == 0)
+            return job;
     }
     return NULL;
 }
 
-static _Noreturn void work(int sessions_fd, int result_fd, uint16_t type, const char *session, uint64_t block) {
+static _Noreturn void work(int sessions_fd, int result_fd, uint16_t type, const char *session,
+                           uint64_t block) {
     struct result result = {.bytes = 0};
     struct csandbox_failure failure = {.stage = "helper", .error = EIO};
     int code = 0;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) _exit(1);
-    // Connections must end when the launcher closes them, so the helper keeps none of its descriptors.
-    const int high_sessions = fcntl(sessions_fd, F_DUPFD_CLOEXEC, 64), high_result = fcntl(result_fd, F_DUPFD_CLOEXEC, 64);
-    if (high_sessions < 0 || high_result < 0 || dup2(high_sessions, 3) < 0 || dup2(high_result, 4) < 0 ||
-        close_range(5, ~0u, 0) < 0)
+    // Connections must end when the launcher closes them, so the helper keeps none of its
+    // descriptors.
+    const int high_sessions = fcntl(sessions_fd, F_DUPFD_CLOEXEC, 64),
+              high_result = fcntl(result_fd, F_DUPFD_CLOEXEC, 64);
+    if (high_sessions < 0 || high_result < 0 || dup2(high_sessions, 3) < 0 ||
+        dup2(high_result, 4) < 0 || close_range(5, ~0u, 0) < 0)
         _exit(1);
     switch (type) {
-    case CSANDBOX_LAUNCHER_PREPARE: code = csandbox_tree_prepare(3, session, block, &failure); break;
+    case CSANDBOX_LAUNCHER_PREPARE:
+        code = csandbox_tree_prepare(3, session, block, &failure);
+        break;
     case CSANDBOX_LAUNCHER_DESTROY: code = csandbox_tree_destroy(3, session, &failure); break;
-    default: code = csandbox_tree_measure(3, session, &result.bytes, &result.files, &failure); break;
+    default:
+        code = csandbox_tree_measure(3, session, &result.bytes, &result.files, &failure);
+        break;
     }
     if (code < 0) {
         result.report.error = failure.error;
@@ -64,13 +75,15 @@ static _Noreturn void work(int sessions_fd, int result_fd, uint16_t type, const 
     _exit(write(4, &result, sizeof result) == (ssize_t)sizeof result ? 0 : 1);
 }
 
-static int check(struct csandbox_server *server, uint16_t type, struct csandbox_view payload, char *session,
-                 uint64_t *block, struct csandbox_failure *failure) {
+static int check(struct csandbox_server *server, uint16_t type, struct csandbox_view payload,
+                 char *session, uint64_t *block, struct csandbox_failure *failure) {
     if (csandbox_request_session(payload, session, failure) < 0) return -failure->error;
     if (type == CSANDBOX_LAUNCHER_MEASURE) return 0;
     if (csandbox_job_changing(server, session) != NULL)
-        return csandbox_fail(failure, "session", EBUSY, "another request is changing this session's tree");
-    if (type == CSANDBOX_LAUNCHER_PREPARE) return csandbox_request_block(server, payload, block, failure);
+        return csandbox_fail(failure, "session", EBUSY,
+                             "another request is changing this session's tree");
+    if (type == CSANDBOX_LAUNCHER_PREPARE)
+        return csandbox_request_block(server, payload, block, failure);
     if (csandbox_session_idle(server, session, NULL, failure) < 0) return -failure->error;
     // An init that this launcher did not start shows by its socket.
     if (csandbox_socket_alive(server->sockets_fd, session))
@@ -81,7 +94,8 @@ static int check(struct csandbox_server *server, uint16_t type, struct csandbox_
 static int fork_helper(struct csandbox_server *server, struct csandbox_job *job, uint64_t block,
                        struct csandbox_failure *failure) {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) return csandbox_fail(failure, "helper", errno, "pipe");
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return csandbox_fail(failure, "helper", errno, "pipe");
     const pid_t pid = fork();
     if (pid == 0) work(server->sessions_fd, ends[1], job->type, job->session, block);
     const int error = errno;
@@ -108,7 +122,8 @@ void csandbox_job_begin(struct csandbox_server *server, uint16_t type, struct cs
     }
     *job = (struct csandbox_job){.type = type, .asker = asker, .result_fd = -1};
     memcpy(job->session, session, sizeof job->session);
-    if (fork_helper(server, job, block, &failure) < 0) csandbox_answer_failed(server, asker, &failure);
+    if (fork_helper(server, job, block, &failure) < 0)
+        csandbox_answer_failed(server, asker, &failure);
 }
 
 bool csandbox_job_reaped(struct csandbox_server *server, pid_t pid, int status) {
@@ -124,7 +139,8 @@ bool csandbox_job_reaped(struct csandbox_server *server, pid_t pid, int status) 
     const struct csandbox_job done = *job;
     *job = (struct csandbox_job){.result_fd = -1};
     if (length != (ssize_t)sizeof result) {
-        (void)csandbox_fail(&failure, "helper", EIO, "it ended with %s %d", WIFSIGNALED(status) ? "signal" : "status",
+        (void)csandbox_fail(&failure, "helper", EIO, "it ended with %s %d",
+                            WIFSIGNALED(status) ? "signal" : "status",
                             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
         csandbox_answer_failed(server, done.asker, &failure);
     } else if (result.report.error != 0) {

@@ -1,5 +1,5 @@
-// Connections of supervisors: accepted from the service's own user only, read packet by packet, and answered without
-// ever waiting for a reader.
+// Connections of supervisors: accepted from the service's own user only, read packet by packet, and
+// answered without ever waiting for a reader.
 #include "serve.h"
 
 #include <stdio.h>
@@ -12,10 +12,12 @@
 #define PACKETS_PER_TURN 32
 
 static void watch_listener(struct csandbox_server *server, bool on) {
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)CSANDBOX_EVENT_LISTEN << 32};
+    struct epoll_event event = {.events = EPOLLIN,
+                                .data.u64 = (uint64_t)CSANDBOX_EVENT_LISTEN << 32};
     if (server->listening == on) return;
     server->listening = on;
-    (void)epoll_ctl(server->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, CSANDBOX_FD_LAUNCHER_LISTEN, &event);
+    (void)epoll_ctl(server->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
+                    CSANDBOX_FD_LAUNCHER_LISTEN, &event);
 }
 
 static void drop(struct csandbox_server *server, struct csandbox_connection *connection) {
@@ -45,14 +47,16 @@ void csandbox_link_accept_all(struct csandbox_server *server) {
         for (uint32_t i = 0; i < CSANDBOX_CONNECTIONS_MAX && free_slot == NULL; i++)
             if (server->connections[i].fd < 0) free_slot = &server->connections[index = i];
         if (free_slot == NULL) break; // the rest wait in the listen queue
-        const int fd = accept4(CSANDBOX_FD_LAUNCHER_LISTEN, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        const int fd =
+            accept4(CSANDBOX_FD_LAUNCHER_LISTEN, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
         if (fd < 0) {
             dprintf(2, "superserve-launcher: accept: %s\n", strerror(errno));
             break;
         }
-        if (!admit(fd) || csandbox_server_watch(server, fd, EPOLLIN, CSANDBOX_EVENT_CONNECTION, index) < 0) {
+        if (!admit(fd) ||
+            csandbox_server_watch(server, fd, EPOLLIN, CSANDBOX_EVENT_CONNECTION, index) < 0) {
             close(fd);
             continue;
         }
@@ -61,7 +65,8 @@ void csandbox_link_accept_all(struct csandbox_server *server) {
     watch_listener(server, false);
 }
 
-static void set_events(struct csandbox_server *server, struct csandbox_connection *connection, uint32_t events) {
+static void set_events(struct csandbox_server *server, struct csandbox_connection *connection,
+                       uint32_t events) {
     const uint32_t index = (uint32_t)(connection - server->connections);
     struct epoll_event event = {.events = events,
                                 .data.u64 = (uint64_t)CSANDBOX_EVENT_CONNECTION << 32 | index};
@@ -71,7 +76,8 @@ static void set_events(struct csandbox_server *server, struct csandbox_connectio
 static void keep_unsent(struct csandbox_server *server, struct csandbox_connection *connection) {
     const struct csandbox_writer *writer = &server->writer;
     struct csandbox_unsent *unsent = NULL;
-    if (connection->unsent + writer->length <= CSANDBOX_OUTPUT_MAX) unsent = malloc(sizeof *unsent + writer->length);
+    if (connection->unsent + writer->length <= CSANDBOX_OUTPUT_MAX)
+        unsent = malloc(sizeof *unsent + writer->length);
     if (unsent == NULL) { // it does not read; it may come again and ask anew
         drop(server, connection);
         return;
@@ -79,8 +85,10 @@ static void keep_unsent(struct csandbox_server *server, struct csandbox_connecti
     unsent->next = NULL;
     unsent->length = writer->length;
     memcpy(unsent->bytes, writer->bytes, writer->length);
-    if (connection->last != NULL) connection->last->next = unsent;
-    else connection->first = unsent;
+    if (connection->last != NULL)
+        connection->last->next = unsent;
+    else
+        connection->first = unsent;
     connection->last = unsent;
     connection->unsent += unsent->length;
     set_events(server, connection, EPOLLIN | EPOLLOUT);
@@ -93,12 +101,16 @@ static void send_to(struct csandbox_server *server, struct csandbox_connection *
         drop(server, connection);
         return;
     }
-    // Fixes the length in the header too, which keep_unsent relies on; a socket that is full refuses whole packets.
+    // Fixes the length in the header too, which keep_unsent relies on; a socket that is full
+    // refuses whole packets.
     const uint32_t length = (uint32_t)(writer->length - sizeof(struct csandbox_header));
     memcpy(writer->bytes + offsetof(struct csandbox_header, length), &length, sizeof length);
-    const ssize_t sent = connection->first != NULL ? -EAGAIN : csandbox_frame_send(writer, connection->fd, -1);
-    if (sent == -EAGAIN) keep_unsent(server, connection);
-    else if (sent < 0) drop(server, connection);
+    const ssize_t sent =
+        connection->first != NULL ? -EAGAIN : csandbox_frame_send(writer, connection->fd, -1);
+    if (sent == -EAGAIN)
+        keep_unsent(server, connection);
+    else if (sent < 0)
+        drop(server, connection);
 }
 
 void csandbox_answer(struct csandbox_server *server, uint64_t id) {

@@ -1,5 +1,5 @@
-// One static program, three modes: the keeper is started by the supervisor, the launcher by the keeper, and init by
-// the launcher in every session.
+// One static program, three modes: the keeper is started by the supervisor, the launcher by the
+// keeper, and init by the launcher in every session.
 #include "launcher.h"
 
 #include <stdio.h>
@@ -18,8 +18,10 @@ int csandbox_launcher_main(int argc, char *const *argv) {
         (void)prctl(PR_SET_NAME, "superserve-init", 0, 0, 0);
         return csandbox_init_main();
     }
-    fprintf(stderr, "superserve-launcher is started by superserved:\n"
-                    "  superserve-launcher keeper --state-dir DIR --runtime-dir DIR --ready-fd N\n"
-                    "      [--service-uid U --service-gid G --sub-uid FIRST:COUNT --sub-gid FIRST:COUNT]\n");
+    fprintf(
+        stderr,
+        "superserve-launcher is started by superserved:\n"
+        "  superserve-launcher keeper --state-dir DIR --runtime-dir DIR --ready-fd N\n"
+        "      [--service-uid U --service-gid G --sub-uid FIRST:COUNT --sub-gid FIRST:COUNT]\n");
     return 2;
 }

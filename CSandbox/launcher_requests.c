@@ -8,25 +8,28 @@
 
 #define SESSIONS_PER_FRAME 1024
 
-int csandbox_request_session(struct csandbox_view payload, char session[CSANDBOX_SESSION_LENGTH + 1],
+int csandbox_request_session(struct csandbox_view payload,
+                             char session[CSANDBOX_SESSION_LENGTH + 1],
                              struct csandbox_failure *failure) {
     struct csandbox_view value;
     if (csandbox_find_field(payload, CSANDBOX_TAG_SESSION, &value) != 1 ||
         !csandbox_session_valid((const char *)value.bytes, value.length))
-        return csandbox_fail(failure, "request", EINVAL, "SESSION must be 32 lower-case hexadecimal digits");
+        return csandbox_fail(failure, "request", EINVAL,
+                             "SESSION must be 32 lower-case hexadecimal digits");
     memcpy(session, value.bytes, CSANDBOX_SESSION_LENGTH);
     session[CSANDBOX_SESSION_LENGTH] = '\0';
     return 0;
 }
 
-int csandbox_request_block(const struct csandbox_server *server, struct csandbox_view payload, uint64_t *block,
-                           struct csandbox_failure *failure) {
+int csandbox_request_block(const struct csandbox_server *server, struct csandbox_view payload,
+                           uint64_t *block, struct csandbox_failure *failure) {
     if (csandbox_find_u64(payload, CSANDBOX_TAG_BLOCK, block) != 1)
         return csandbox_fail(failure, "request", EINVAL, "BLOCK is missing");
     if (*block >= server->blocks)
-        return csandbox_fail(failure, "id range", ERANGE,
-                             "block %llu does not exist: the subordinate ids are enough for %llu sessions",
-                             (unsigned long long)*block, (unsigned long long)server->blocks);
+        return csandbox_fail(
+            failure, "id range", ERANGE,
+            "block %llu does not exist: the subordinate ids are enough for %llu sessions",
+            (unsigned long long)*block, (unsigned long long)server->blocks);
     return 0;
 }
 
@@ -85,18 +88,22 @@ static struct csandbox_queue *queue_of(struct csandbox_server *server, uint16_t 
 }
 
 static bool has_slot(const struct csandbox_server *server, uint16_t type) {
-    return type == CSANDBOX_LAUNCHER_SPAWN ? csandbox_spawn_has_slot(server) : csandbox_job_has_slot(server, type);
+    return type == CSANDBOX_LAUNCHER_SPAWN ? csandbox_spawn_has_slot(server)
+                                           : csandbox_job_has_slot(server, type);
 }
 
 static void begin(struct csandbox_server *server, uint16_t type, struct csandbox_asker asker,
                   struct csandbox_view payload) {
-    if (type == CSANDBOX_LAUNCHER_SPAWN) csandbox_spawn_begin(server, asker, payload);
-    else csandbox_job_begin(server, type, asker, payload);
+    if (type == CSANDBOX_LAUNCHER_SPAWN)
+        csandbox_spawn_begin(server, asker, payload);
+    else
+        csandbox_job_begin(server, type, asker, payload);
 }
 
-static int enqueue(struct csandbox_server *server, struct csandbox_queue *queue, uint64_t connection,
-                   const uint8_t *bytes, size_t length) {
-    if (server->queued == CSANDBOX_QUEUE_MAX || server->queued_bytes + length > CSANDBOX_QUEUE_BYTES_MAX)
+static int enqueue(struct csandbox_server *server, struct csandbox_queue *queue,
+                   uint64_t connection, const uint8_t *bytes, size_t length) {
+    if (server->queued == CSANDBOX_QUEUE_MAX ||
+        server->queued_bytes + length > CSANDBOX_QUEUE_BYTES_MAX)
         return -EAGAIN;
     struct csandbox_pending *pending = malloc(sizeof *pending + length);
     if (pending == NULL) return -ENOMEM;
@@ -104,15 +111,18 @@ static int enqueue(struct csandbox_server *server, struct csandbox_queue *queue,
     pending->connection = connection;
     pending->length = length;
     memcpy(pending->bytes, bytes, length);
-    if (queue->last != NULL) queue->last->next = pending;
-    else queue->first = pending;
+    if (queue->last != NULL)
+        queue->last->next = pending;
+    else
+        queue->first = pending;
     queue->last = pending;
     server->queued++;
     server->queued_bytes += length;
     return 0;
 }
 
-static void pump_queue(struct csandbox_server *server, struct csandbox_queue *queue, uint16_t slot_type) {
+static void pump_queue(struct csandbox_server *server, struct csandbox_queue *queue,
+                       uint16_t slot_type) {
     while (queue->first != NULL && has_slot(server, slot_type)) {
         struct csandbox_pending *pending = queue->first;
         queue->first = pending->next;
@@ -122,7 +132,8 @@ static void pump_queue(struct csandbox_server *server, struct csandbox_queue *qu
         struct csandbox_header header;
         struct csandbox_view payload;
         if (csandbox_parse_frame(pending->bytes, pending->length, &header, &payload) == 0)
-            begin(server, header.type, (struct csandbox_asker){pending->connection, header.request}, payload);
+            begin(server, header.type, (struct csandbox_asker){pending->connection, header.request},
+                  payload);
         free(pending);
     }
 }
@@ -133,7 +144,8 @@ void csandbox_request_pump(struct csandbox_server *server) {
     pump_queue(server, &server->long_queue, CSANDBOX_LAUNCHER_DESTROY);
 }
 
-void csandbox_request(struct csandbox_server *server, uint64_t connection, const uint8_t *bytes, size_t length) {
+void csandbox_request(struct csandbox_server *server, uint64_t connection, const uint8_t *bytes,
+                      size_t length) {
     struct csandbox_header header;
     struct csandbox_view payload;
     struct csandbox_failure failure;
@@ -150,14 +162,17 @@ void csandbox_request(struct csandbox_server *server, uint64_t connection, const
     case CSANDBOX_LAUNCHER_DESTROY:
     case CSANDBOX_LAUNCHER_MEASURE: {
         struct csandbox_queue *queue = queue_of(server, header.type);
-        if (queue->first == NULL && has_slot(server, header.type)) begin(server, header.type, asker, payload);
-        else result = enqueue(server, queue, connection, bytes, length);
+        if (queue->first == NULL && has_slot(server, header.type))
+            begin(server, header.type, asker, payload);
+        else
+            result = enqueue(server, queue, connection, bytes, length);
         break;
     }
     default: result = -ENOSYS;
     }
     if (result == 0) return;
-    (void)csandbox_fail(&failure, "request", -result, result == -ENOSYS ? "unknown request %u" : "too many requests wait (%u)",
+    (void)csandbox_fail(&failure, "request", -result,
+                        result == -ENOSYS ? "unknown request %u" : "too many requests wait (%u)",
                         result == -ENOSYS ? header.type : server->queued);
     csandbox_answer_failed(server, asker, &failure);
 }

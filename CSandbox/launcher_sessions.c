@@ -1,4 +1,5 @@
-// Sessions whose init is this launcher's child, and the end of inits, its own and those of earlier launchers.
+// Sessions whose init is this launcher's child, and the end of inits, its own and those of earlier
+// launchers.
 #include "serve.h"
 
 #include <signal.h>
@@ -21,12 +22,13 @@ static struct csandbox_live *find_pid(struct csandbox_server *server, pid_t pid)
     return NULL;
 }
 
-int csandbox_session_idle(struct csandbox_server *server, const char *session, const uint64_t *block,
-                          struct csandbox_failure *failure) {
+int csandbox_session_idle(struct csandbox_server *server, const char *session,
+                          const uint64_t *block, struct csandbox_failure *failure) {
     for (size_t i = 0; i < server->live_count; i++) {
         const struct csandbox_live *live = &server->live[i];
         if (strcmp(live->session, session) == 0)
-            return csandbox_fail(failure, "session", EBUSY, "its init %d still runs: kill it first", live->pid);
+            return csandbox_fail(failure, "session", EBUSY, "its init %d still runs: kill it first",
+                                 live->pid);
         if (block != NULL && live->block == *block)
             return csandbox_fail(failure, "session", EBUSY, "id block %llu is in use by session %s",
                                  (unsigned long long)*block, live->session);
@@ -57,7 +59,8 @@ int csandbox_live_reserve(struct csandbox_server *server) {
 
 void csandbox_live_add(struct csandbox_server *server, const struct csandbox_starting *started) {
     struct csandbox_live *live = &server->live[server->live_count++]; // reserved before the clone
-    *live = (struct csandbox_live){.pid = started->pid, .start_time = started->start_time, .block = started->block};
+    *live = (struct csandbox_live){
+        .pid = started->pid, .start_time = started->start_time, .block = started->block};
     memcpy(live->session, started->session, sizeof live->session);
 }
 
@@ -93,7 +96,8 @@ void csandbox_session_sweep(struct csandbox_server *server) {
     csandbox_cgroup_sweep(server->cgroup_fd, is_busy);
 }
 
-static void kill_own(struct csandbox_server *server, struct csandbox_live *live, struct csandbox_asker asker) {
+static void kill_own(struct csandbox_server *server, struct csandbox_live *live,
+                     struct csandbox_asker asker) {
     struct csandbox_waiter *waiter = malloc(sizeof *waiter);
     if (waiter == NULL) {
         struct csandbox_failure failure;
@@ -107,11 +111,12 @@ static void kill_own(struct csandbox_server *server, struct csandbox_live *live,
 }
 
 // 1: waits for the end; 0: it is over; or a failure.
-static int kill_foreign(struct csandbox_server *server, struct csandbox_asker asker, pid_t pid, uint64_t start_time,
-                        struct csandbox_failure *failure) {
+static int kill_foreign(struct csandbox_server *server, struct csandbox_asker asker, pid_t pid,
+                        uint64_t start_time, struct csandbox_failure *failure) {
     uint32_t index = 0;
     while (index < CSANDBOX_KILLS_MAX && server->kills[index].pidfd >= 0) index++;
-    if (index == CSANDBOX_KILLS_MAX) return csandbox_fail(failure, "kill", EAGAIN, "too many at once");
+    if (index == CSANDBOX_KILLS_MAX)
+        return csandbox_fail(failure, "kill", EAGAIN, "too many at once");
     CSANDBOX_AUTO_FD int pidfd = pidfd_open(pid, 0);
     if (pidfd < 0 && errno == ESRCH) return 0;
     if (pidfd < 0) return csandbox_fail(failure, "kill", errno, "pidfd_open %d", pid);
@@ -122,8 +127,10 @@ static int kill_foreign(struct csandbox_server *server, struct csandbox_asker as
     if (pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0) {
         if (errno == ESRCH) return 0;
         if (errno != EPERM) return csandbox_fail(failure, "kill", errno, "signal %d", pid);
-        // It lives in the user namespace of an earlier launcher, whose owner the keeper can act for.
-        const struct csandbox_notice notice = {.kind = CSANDBOX_NOTICE_KILL, .pid = pid, .start_time = start_time};
+        // It lives in the user namespace of an earlier launcher, whose owner the keeper can act
+        // for.
+        const struct csandbox_notice notice = {
+            .kind = CSANDBOX_NOTICE_KILL, .pid = pid, .start_time = start_time};
         const int sent = csandbox_notice_send(CSANDBOX_FD_LAUNCHER_KEEPER, &notice);
         if (sent < 0) return csandbox_fail(failure, "kill", -sent, "ask the keeper");
     }
@@ -131,13 +138,15 @@ static int kill_foreign(struct csandbox_server *server, struct csandbox_asker as
         return csandbox_fail(failure, "kill", errno, "epoll_ctl");
     server->kills[index] = (struct csandbox_kill){
         .pidfd = csandbox_steal_fd(&pidfd),
+        .pid = pid,
         .asker = asker,
         .deadline_ns = csandbox_boottime_ns() + CSANDBOX_KILL_SECONDS * 1000000000ull,
     };
     return 1;
 }
 
-void csandbox_kill_begin(struct csandbox_server *server, struct csandbox_asker asker, struct csandbox_view payload) {
+void csandbox_kill_begin(struct csandbox_server *server, struct csandbox_asker asker,
+                         struct csandbox_view payload) {
     uint64_t pid, start_time;
     struct csandbox_failure failure;
     if (csandbox_find_u64(payload, CSANDBOX_TAG_PID, &pid) != 1 || pid == 0 || pid > INT32_MAX ||
@@ -152,8 +161,10 @@ void csandbox_kill_begin(struct csandbox_server *server, struct csandbox_asker a
         return;
     }
     const int result = kill_foreign(server, asker, (pid_t)pid, start_time, &failure);
-    if (result == 0) csandbox_answer_ok(server, asker);
-    else if (result < 0) csandbox_answer_failed(server, asker, &failure);
+    if (result == 0)
+        csandbox_answer_ok(server, asker);
+    else if (result < 0)
+        csandbox_answer_failed(server, asker, &failure);
 }
 
 void csandbox_kill_event(struct csandbox_server *server, uint32_t index) {
@@ -165,15 +176,24 @@ void csandbox_kill_event(struct csandbox_server *server, uint32_t index) {
     csandbox_answer_ok(server, asker);
 }
 
+static void kill_failed(struct csandbox_server *server, struct csandbox_kill *failed, int error,
+                        const char *why) {
+    struct csandbox_failure failure;
+    (void)csandbox_fail(&failure, "kill", error, "process %d %s", failed->pid, why);
+    const struct csandbox_asker asker = failed->asker;
+    csandbox_close_fd(&failed->pidfd);
+    failed->pidfd = -1;
+    csandbox_answer_failed(server, asker, &failure);
+}
+
+void csandbox_kill_refused(struct csandbox_server *server, pid_t pid, int error) {
+    for (uint32_t i = 0; i < CSANDBOX_KILLS_MAX; i++)
+        if (server->kills[i].pidfd >= 0 && server->kills[i].pid == pid)
+            kill_failed(server, &server->kills[i], error, "is not the service's to kill");
+}
+
 void csandbox_kill_expire(struct csandbox_server *server, uint64_t now_ns) {
-    for (uint32_t i = 0; i < CSANDBOX_KILLS_MAX; i++) {
-        struct csandbox_kill *late = &server->kills[i];
-        if (late->pidfd < 0 || now_ns < late->deadline_ns) continue;
-        struct csandbox_failure failure;
-        (void)csandbox_fail(&failure, "kill", ETIMEDOUT, "the process has not ended in %d s", CSANDBOX_KILL_SECONDS);
-        const struct csandbox_asker asker = late->asker;
-        csandbox_close_fd(&late->pidfd);
-        late->pidfd = -1;
-        csandbox_answer_failed(server, asker, &failure);
-    }
+    for (uint32_t i = 0; i < CSANDBOX_KILLS_MAX; i++)
+        if (server->kills[i].pidfd >= 0 && now_ns >= server->kills[i].deadline_ns)
+            kill_failed(server, &server->kills[i], ETIMEDOUT, "has not ended in time");
 }

@@ -1,5 +1,5 @@
-// SPAWN: from the request to the answer. The loop never waits for a sandbox: its report, its end and its time limit
-// arrive as events.
+// SPAWN: from the request to the answer. The loop never waits for a sandbox: its report, its end
+// and its time limit arrive as events.
 #include "serve.h"
 
 #include <signal.h>
@@ -21,37 +21,46 @@ struct request {
     uint8_t nonce[CSANDBOX_NONCE_SIZE];
 };
 
-static int check(struct csandbox_server *server, struct csandbox_view payload, struct request *request,
-                 struct csandbox_failure *failure) {
+static int check(struct csandbox_server *server, struct csandbox_view payload,
+                 struct request *request, struct csandbox_failure *failure) {
     struct csandbox_view nonce;
     if (csandbox_request_session(payload, request->session, failure) < 0 ||
         csandbox_request_block(server, payload, &request->block, failure) < 0)
         return -failure->error;
-    if (csandbox_find_field(payload, CSANDBOX_TAG_NONCE, &nonce) != 1 || nonce.length != CSANDBOX_NONCE_SIZE)
-        return csandbox_fail(failure, "request", EINVAL, "NONCE must have %u bytes", CSANDBOX_NONCE_SIZE);
+    if (csandbox_find_field(payload, CSANDBOX_TAG_NONCE, &nonce) != 1 ||
+        nonce.length != CSANDBOX_NONCE_SIZE)
+        return csandbox_fail(failure, "request", EINVAL, "NONCE must have %u bytes",
+                             CSANDBOX_NONCE_SIZE);
     memcpy(request->nonce, nonce.bytes, CSANDBOX_NONCE_SIZE);
     if (csandbox_find_u64(payload, CSANDBOX_TAG_LINGER, &request->linger) < 0)
         return csandbox_fail(failure, "request", EINVAL, "LINGER must be a number");
-    if (csandbox_session_idle(server, request->session, &request->block, failure) < 0) return -failure->error;
+    if (csandbox_session_idle(server, request->session, &request->block, failure) < 0)
+        return -failure->error;
     if (csandbox_job_changing(server, request->session) != NULL)
-        return csandbox_fail(failure, "session", EBUSY, "another request is changing this session's tree");
-    if (csandbox_live_reserve(server) < 0) return csandbox_fail(failure, "session", ENOMEM, "memory");
+        return csandbox_fail(failure, "session", EBUSY,
+                             "another request is changing this session's tree");
+    if (csandbox_live_reserve(server) < 0)
+        return csandbox_fail(failure, "session", ENOMEM, "memory");
     return 0;
 }
 
-// Everything from the request to the running child. The pid, or a failure after which nothing is left.
-static pid_t start(struct csandbox_server *server, const struct request *request, struct csandbox_view payload,
-                   int *report_fd, struct csandbox_failure *failure) {
+// Everything from the request to the running child. The pid, or a failure after which nothing is
+// left.
+static pid_t start(struct csandbox_server *server, const struct request *request,
+                   struct csandbox_view payload, int *report_fd, struct csandbox_failure *failure) {
     static struct csandbox_plan plan;
-    const struct csandbox_places places = {server->state_path, server->runtime_path, server->sessions_fd};
+    const struct csandbox_places places = {server->state_path, server->runtime_path,
+                                           server->sessions_fd};
     __attribute__((cleanup(csandbox_trees_close))) struct csandbox_trees trees;
-    if (csandbox_trees_open(&trees, &places, request->session, request->block, payload, failure) < 0 ||
+    if (csandbox_trees_open(&trees, &places, request->session, request->block, payload, failure) <
+            0 ||
         csandbox_plan_build(&plan, &trees, failure) < 0)
         return -failure->error;
-    CSANDBOX_AUTO_FD int boot_fd =
-        csandbox_boot_file(request->nonce, request->linger, &server->init_filter, &server->agent_filter, failure);
+    CSANDBOX_AUTO_FD int boot_fd = csandbox_boot_file(
+        request->nonce, request->linger, &server->init_filter, &server->agent_filter, failure);
     if (boot_fd < 0) return -failure->error;
-    CSANDBOX_AUTO_FD int listen_fd = csandbox_socket_bind(server->sockets_fd, request->session, failure);
+    CSANDBOX_AUTO_FD int listen_fd =
+        csandbox_socket_bind(server->sockets_fd, request->session, failure);
     if (listen_fd < 0) return -failure->error;
     CSANDBOX_AUTO_FD int group_fd = csandbox_cgroup_make(server->cgroup_fd, request->session);
     const struct csandbox_spawn_inputs inputs = {
@@ -67,19 +76,23 @@ static pid_t start(struct csandbox_server *server, const struct request *request
     const pid_t pid = csandbox_spawn(&inputs, report_fd, failure);
     if (pid > 0) return pid;
     csandbox_socket_remove(server->sockets_fd, request->session);
-    csandbox_cgroup_remove(server->cgroup_fd, request->session); // a child that was killed leaves it later
+    csandbox_cgroup_remove(server->cgroup_fd,
+                           request->session); // a child that was killed leaves it later
     return -failure->error;
 }
 
-void csandbox_spawn_begin(struct csandbox_server *server, struct csandbox_asker asker, struct csandbox_view payload) {
+void csandbox_spawn_begin(struct csandbox_server *server, struct csandbox_asker asker,
+                          struct csandbox_view payload) {
     struct csandbox_failure failure;
     struct request request = {.linger = 0};
     uint32_t index = 0;
     while (index < CSANDBOX_SPAWNS_MAX && server->starting[index].pid != 0) index++;
     int report_fd = -1;
     pid_t pid = -1;
-    if (index == CSANDBOX_SPAWNS_MAX) (void)csandbox_fail(&failure, "process", EAGAIN, "too many at once");
-    else if (check(server, payload, &request, &failure) == 0) pid = start(server, &request, payload, &report_fd, &failure);
+    if (index == CSANDBOX_SPAWNS_MAX)
+        (void)csandbox_fail(&failure, "process", EAGAIN, "too many at once");
+    else if (check(server, payload, &request, &failure) == 0)
+        pid = start(server, &request, payload, &report_fd, &failure);
     if (pid < 0) {
         csandbox_answer_failed(server, asker, &failure);
         return;
@@ -94,7 +107,8 @@ void csandbox_spawn_begin(struct csandbox_server *server, struct csandbox_asker 
     };
     memcpy(starting->session, request.session, sizeof starting->session);
     int result = csandbox_start_time(pid, &starting->start_time);
-    if (result == 0) result = csandbox_server_watch(server, report_fd, EPOLLIN, CSANDBOX_EVENT_SPAWN, index);
+    if (result == 0)
+        result = csandbox_server_watch(server, report_fd, EPOLLIN, CSANDBOX_EVENT_SPAWN, index);
     if (result == 0) return;
     starting->failed = true;
     (void)csandbox_fail(&starting->failure, "process", -result, "watch the child");
@@ -102,7 +116,8 @@ void csandbox_spawn_begin(struct csandbox_server *server, struct csandbox_asker 
 }
 
 // The first failure is the one to tell.
-static void fail(struct csandbox_starting *starting, int error, const char *stage, const char *detail) {
+static void fail(struct csandbox_starting *starting, int error, const char *stage,
+                 const char *detail) {
     if (!starting->failed) (void)csandbox_fail(&starting->failure, stage, error, "%s", detail);
     starting->failed = true;
     csandbox_close_fd(&starting->report_fd);
@@ -160,14 +175,15 @@ bool csandbox_spawn_reaped(struct csandbox_server *server, pid_t pid, int status
     for (unsigned i = 0; i < CSANDBOX_SPAWNS_MAX && starting == NULL; i++)
         if (server->starting[i].pid == pid) starting = &server->starting[i];
     if (starting == NULL) return false;
-    // It may have reported just before it ended, even success: then it has lived, and its end is that of a session.
+    // It may have reported just before it ended, even success: then it has lived, and its end is
+    // that of a session.
     if (starting->report_fd >= 0) read_report(server, starting);
     if (starting->pid != pid) return false;
     if (!starting->failed) fail(starting, EPIPE, "init", "the sandbox ended before it was ready");
     if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL) {
         const size_t used = strlen(starting->failure.detail);
-        (void)snprintf(starting->failure.detail + used, sizeof starting->failure.detail - used, " (signal %d)",
-                       WTERMSIG(status));
+        (void)snprintf(starting->failure.detail + used, sizeof starting->failure.detail - used,
+                       " (signal %d)", WTERMSIG(status));
     }
     const struct csandbox_starting ended = *starting;
     *starting = (struct csandbox_starting){.report_fd = -1};
@@ -175,7 +191,8 @@ bool csandbox_spawn_reaped(struct csandbox_server *server, pid_t pid, int status
     csandbox_socket_remove(server->sockets_fd, ended.session);
     csandbox_cgroup_remove(server->cgroup_fd, ended.session);
     struct csandbox_failure failure = ended.failure;
-    if (failure.stage == starting->stage) failure.stage = ended.stage; // its text moved with the copy
+    if (failure.stage == starting->stage)
+        failure.stage = ended.stage; // its text moved with the copy
     csandbox_answer_failed(server, ended.asker, &failure);
     return true;
 }

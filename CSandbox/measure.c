@@ -1,5 +1,6 @@
-// How much a session's tree holds. Nothing is changed, so the way back up goes through "..", which is believed only
-// when it leads to a directory that was passed on the way down: a tree that is being rearranged cannot lead outside.
+// How much a session's tree holds. Nothing is changed, so the way back up goes through "..", which
+// is believed only when it leads to a directory that was passed on the way down: a tree that is
+// being rearranged cannot lead outside.
 #include "launcher.h"
 
 #include <fcntl.h>
@@ -48,7 +49,8 @@ static int push(struct walk *walk, int fd) {
 // A file with several names is shared out among them, so that it counts once in all.
 static void count(struct walk *walk, const struct stat *status) {
     const uint64_t bytes = (uint64_t)status->st_blocks * 512;
-    walk->bytes += !S_ISDIR(status->st_mode) && status->st_nlink > 1 ? bytes / status->st_nlink : bytes;
+    walk->bytes +=
+        !S_ISDIR(status->st_mode) && status->st_nlink > 1 ? bytes / status->st_nlink : bytes;
     walk->files++;
 }
 
@@ -65,7 +67,8 @@ static int read_on(struct walk *walk, int fd, int *child) {
             level->position = entry->offset;
             if (strcmp(entry->name, ".") == 0 || strcmp(entry->name, "..") == 0) continue;
             struct stat status;
-            if (fstatat(fd, entry->name, &status, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0) continue; // gone
+            if (fstatat(fd, entry->name, &status, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
+                continue; // gone
             count(walk, &status);
             if (!S_ISDIR(status.st_mode) || status.st_dev != level->device) continue;
             *child = openat(fd, entry->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -118,7 +121,8 @@ static int measure(struct walk *walk, int top) {
 
 int csandbox_tree_measure(int sessions_fd, const char *session, uint64_t *bytes, uint64_t *files,
                           struct csandbox_failure *failure) {
-    CSANDBOX_AUTO_FD int top = openat(sessions_fd, session, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    CSANDBOX_AUTO_FD int top =
+        openat(sessions_fd, session, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (top < 0) return csandbox_fail(failure, "measure", errno, "open sessions/%s", session);
     __attribute__((cleanup(free_walk))) struct walk walk = {.levels = NULL};
     int result = -ESTALE;

@@ -1,6 +1,6 @@
-// Executes a plan, in the child that clone3 made: as root of the session's user namespace, in its own copy of the
-// template. The working directory is the root being made; targets are relative to it and resolved without following
-// any link.
+// Executes a plan, in the child that clone3 made: as root of the session's user namespace, in its
+// own copy of the template. The working directory is the root being made; targets are relative to
+// it and resolved without following any link.
 #include "launcher.h"
 
 #include <fcntl.h>
@@ -11,12 +11,15 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-static int fail_op(const struct csandbox_op *op, struct csandbox_failure *failure, const char *call) {
+static int fail_op(const struct csandbox_op *op, struct csandbox_failure *failure,
+                   const char *call) {
     const int error = errno;
-    return csandbox_fail(failure, op->stage, error, "%s /%s", call, op->target != NULL ? op->target : "");
+    return csandbox_fail(failure, op->stage, error, "%s /%s", call,
+                         op->target != NULL ? op->target : "");
 }
 
-// What an optional operation may do without: the target is absent, or is a link.
+// What an optional operation may do without: a target that is absent, is a link, or of another
+// kind.
 static bool may_skip(const struct csandbox_op *op) {
     return op->optional && (errno == ENOENT || errno == ELOOP || errno == ENOTDIR);
 }
@@ -29,8 +32,10 @@ static int open_target(const struct csandbox_op *op, int *fd, struct csandbox_fa
     return fail_op(op, failure, "open");
 }
 
-static int attach(const struct csandbox_op *op, int tree_fd, int target_fd, struct csandbox_failure *failure) {
-    if (move_mount(tree_fd, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+static int attach(const struct csandbox_op *op, int tree_fd, int target_fd,
+                  struct csandbox_failure *failure) {
+    if (move_mount(tree_fd, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) <
+        0)
         return fail_op(op, failure, "move_mount");
     return 0;
 }
@@ -38,9 +43,10 @@ static int attach(const struct csandbox_op *op, int tree_fd, int target_fd, stru
 static int do_mount(const struct csandbox_op *op, struct csandbox_failure *failure) {
     if (mount(op->source, op->target, op->source, op->flags, op->data) == 0) return 0;
     if (errno == EPERM && strcmp(op->source, "proc") == 0)
-        return csandbox_fail(failure, op->stage, EPERM,
-                             "mount /proc: the /proc that the launcher sees is covered or read-only in parts (a "
-                             "container?); start it where /proc is whole");
+        return csandbox_fail(
+            failure, op->stage, EPERM,
+            "mount /proc: the /proc that the launcher sees is covered or read-only in parts (a "
+            "container?); start it where /proc is whole");
     return fail_op(op, failure, "mount");
 }
 
@@ -54,8 +60,9 @@ static int do_clone(const struct csandbox_op *op, struct csandbox_failure *failu
     CSANDBOX_AUTO_FD int target = -1;
     const int opened = open_target(op, &target, failure);
     if (opened != 1) return opened;
-    CSANDBOX_AUTO_FD int tree = open_tree(AT_FDCWD, op->source,
-                                          OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW);
+    CSANDBOX_AUTO_FD int tree =
+        open_tree(AT_FDCWD, op->source,
+                  OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW);
     if (tree < 0) return fail_op(op, failure, "open_tree");
     struct stat from, to;
     if (fstat(tree, &from) < 0 || fstat(target, &to) < 0) return fail_op(op, failure, "stat");
@@ -63,20 +70,16 @@ static int do_clone(const struct csandbox_op *op, struct csandbox_failure *failu
     return attach(op, tree, target, failure);
 }
 
+// With mount(2), by path: nobody else is in this namespace yet, and open_tree would make a mount
+// namespace each time, which costs, and is not to be had any more once namespaces are used up.
 static int do_cover(const struct csandbox_op *op, struct csandbox_failure *failure) {
-    CSANDBOX_AUTO_FD int target = -1;
-    const int opened = open_target(op, &target, failure);
-    if (opened != 1) return opened;
-    struct stat status;
-    if (fstat(target, &status) < 0) return fail_op(op, failure, "stat");
-    // Of the template: the device it has checked, or a directory that is empty and read-only there.
-    const char *cover = S_ISDIR(status.st_mode) ? "/home/agent" : "/dev/null";
-    CSANDBOX_AUTO_FD int tree = open_tree(AT_FDCWD, cover, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    if (tree < 0) return fail_op(op, failure, "open_tree for");
-    return attach(op, tree, target, failure);
+    // Of the template: the device it has checked, or a directory that is empty. Both are read-only
+    // there.
+    if (mount("/dev/null", op->target, NULL, MS_BIND, NULL) == 0) return 0;
+    if (errno == ENOTDIR && mount("/home/agent", op->target, NULL, MS_BIND, NULL) == 0) return 0;
+    return may_skip(op) ? 0 : fail_op(op, failure, "cover");
 }
 
-// By path: nobody else is in this namespace yet, and open_tree is not to be had once namespaces are used up.
 static int do_read_only(const struct csandbox_op *op, struct csandbox_failure *failure) {
     if (mount(op->target, op->target, NULL, MS_BIND, NULL) < 0)
         return may_skip(op) ? 0 : fail_op(op, failure, "bind");
@@ -90,7 +93,8 @@ static int do_directory(const struct csandbox_op *op, struct csandbox_failure *f
         if (errno == EEXIST) return 0;
         return fail_op(op, failure, "mkdir");
     }
-    if (op->owner != 0 && lchown(op->target, op->owner, op->owner) < 0) return fail_op(op, failure, "chown");
+    if (op->owner != 0 && lchown(op->target, op->owner, op->owner) < 0)
+        return fail_op(op, failure, "chown");
     return 0;
 }
 
@@ -108,18 +112,21 @@ int csandbox_op_loopback(const struct csandbox_op *op, struct csandbox_failure *
     if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &request) < 0)
         return csandbox_fail(failure, op->stage, errno, "read the flags of lo");
     request.ifr_flags |= IFF_UP;
-    if (ioctl(fd, SIOCSIFFLAGS, &request) < 0) return csandbox_fail(failure, op->stage, errno, "bring up lo");
+    if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+        return csandbox_fail(failure, op->stage, errno, "bring up lo");
     return 0;
 }
 
 int csandbox_op_limit(const struct csandbox_op *op, struct csandbox_failure *failure) {
     const int resource = (int)op->flags;
     struct rlimit limit;
-    if (getrlimit(resource, &limit) < 0) return csandbox_fail(failure, op->stage, errno, "limit %d", resource);
+    if (getrlimit(resource, &limit) < 0)
+        return csandbox_fail(failure, op->stage, errno, "limit %d", resource);
     // Raising a hard limit needs a capability of the host.
     if (op->value < limit.rlim_max) limit.rlim_max = op->value;
     limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(resource, &limit) < 0) return csandbox_fail(failure, op->stage, errno, "limit %d", resource);
+    if (setrlimit(resource, &limit) < 0)
+        return csandbox_fail(failure, op->stage, errno, "limit %d", resource);
     return 0;
 }
 

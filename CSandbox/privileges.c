@@ -21,7 +21,8 @@ static const uint64_t init_capabilities =
     BIT(CAP_SYS_PTRACE) | BIT(CAP_DAC_READ_SEARCH) | BIT(CAP_KILL) | BIT(CAP_SETUID) |
     BIT(CAP_SETGID) | BIT(CAP_SETPCAP);
 
-// Neither uid 0 nor a change of uid gives or takes capabilities from here on, and nothing can undo that.
+// Neither uid 0 nor a change of uid gives or takes capabilities from here on, and nothing can undo
+// that.
 static const unsigned long locked_securebits =
     SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED |
     SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
@@ -97,7 +98,8 @@ static int change_ids(uid_t uid, gid_t gid) {
     uid_t uids[3];
     gid_t gids[3];
     if (setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0) return -errno;
-    if (getresgid(&gids[0], &gids[1], &gids[2]) != 0 || getresuid(&uids[0], &uids[1], &uids[2]) != 0)
+    if (getresgid(&gids[0], &gids[1], &gids[2]) != 0 ||
+        getresuid(&uids[0], &uids[1], &uids[2]) != 0)
         return -errno;
     for (int i = 0; i < 3; i++)
         if (gids[i] != gid || uids[i] != uid) return -EPERM;
@@ -134,8 +136,8 @@ int csandbox_load_filter(struct csandbox_program program, struct csandbox_failur
     return 0;
 }
 
-// Capabilities, securebits and no_new_privs belong to threads: with a second thread around, "dropped" would
-// be true for the caller only.
+// Capabilities, securebits and no_new_privs belong to threads: with a second thread around,
+// "dropped" would be true for the caller only.
 static int require_single_thread(void) {
     DIR *tasks = opendir("/proc/self/task");
     if (tasks == NULL) return -errno;

@@ -1,5 +1,5 @@
-// The launcher's state, shared among launcher.c and launcher_*.c. One thread, one loop; what may take long is done by
-// children, and their ends come as SIGCHLD.
+// The launcher's state, shared among launcher.c and launcher_*.c. One thread, one loop; what may
+// take long is done by children, and their ends come as SIGCHLD.
 #pragma once
 
 #include "launcher.h"
@@ -90,6 +90,7 @@ struct csandbox_job {
 // KILL of an init that some earlier launcher started.
 struct csandbox_kill {
     int pidfd; // -1: free
+    pid_t pid;
     struct csandbox_asker asker;
     uint64_t deadline_ns;
 };
@@ -131,15 +132,18 @@ void csandbox_answer(struct csandbox_server *_Nonnull server, uint64_t connectio
 void csandbox_answer_ok(struct csandbox_server *_Nonnull server, struct csandbox_asker asker);
 void csandbox_answer_failed(struct csandbox_server *_Nonnull server, struct csandbox_asker asker,
                             const struct csandbox_failure *_Nonnull failure);
-void csandbox_answer_all(struct csandbox_server *_Nonnull server); // `server->writer` to every connection
+void csandbox_answer_all(
+    struct csandbox_server *_Nonnull server); // `server->writer` to every connection
 
 // launcher_requests.c
 void csandbox_request(struct csandbox_server *_Nonnull server, uint64_t connection,
                       const uint8_t *_Nonnull bytes, size_t length);
-int csandbox_request_session(struct csandbox_view payload, char session[_Nonnull CSANDBOX_SESSION_LENGTH + 1],
+int csandbox_request_session(struct csandbox_view payload,
+                             char session[_Nonnull CSANDBOX_SESSION_LENGTH + 1],
                              struct csandbox_failure *_Nonnull failure);
-int csandbox_request_block(const struct csandbox_server *_Nonnull server, struct csandbox_view payload,
-                           uint64_t *_Nonnull block, struct csandbox_failure *_Nonnull failure);
+int csandbox_request_block(const struct csandbox_server *_Nonnull server,
+                           struct csandbox_view payload, uint64_t *_Nonnull block,
+                           struct csandbox_failure *_Nonnull failure);
 // Starts what waits, as far as there are slots.
 void csandbox_request_pump(struct csandbox_server *_Nonnull server);
 
@@ -156,22 +160,26 @@ bool csandbox_spawn_reaped(struct csandbox_server *_Nonnull server, pid_t pid, i
 struct csandbox_live *_Nullable csandbox_live_find(struct csandbox_server *_Nonnull server,
                                                    const char *_Nonnull session);
 int csandbox_live_reserve(struct csandbox_server *_Nonnull server); // room for one more
-void csandbox_live_add(struct csandbox_server *_Nonnull server, const struct csandbox_starting *_Nonnull started);
+void csandbox_live_add(struct csandbox_server *_Nonnull server,
+                       const struct csandbox_starting *_Nonnull started);
 bool csandbox_live_reaped(struct csandbox_server *_Nonnull server, pid_t pid, int status);
 // 0, or -EBUSY with the reason, when the session or its block is in use.
 int csandbox_session_idle(struct csandbox_server *_Nonnull server, const char *_Nonnull session,
-                          const uint64_t *_Nullable block, struct csandbox_failure *_Nonnull failure);
+                          const uint64_t *_Nullable block,
+                          struct csandbox_failure *_Nonnull failure);
 void csandbox_kill_begin(struct csandbox_server *_Nonnull server, struct csandbox_asker asker,
                          struct csandbox_view payload);
 void csandbox_kill_event(struct csandbox_server *_Nonnull server, uint32_t index);
+// The keeper could not kill `pid` either.
+void csandbox_kill_refused(struct csandbox_server *_Nonnull server, pid_t pid, int error);
 void csandbox_kill_expire(struct csandbox_server *_Nonnull server, uint64_t now_ns);
 void csandbox_session_sweep(struct csandbox_server *_Nonnull server);
 
 // launcher_jobs.c
 bool csandbox_job_has_slot(const struct csandbox_server *_Nonnull server, uint16_t type);
-void csandbox_job_begin(struct csandbox_server *_Nonnull server, uint16_t type, struct csandbox_asker asker,
-                        struct csandbox_view payload);
+void csandbox_job_begin(struct csandbox_server *_Nonnull server, uint16_t type,
+                        struct csandbox_asker asker, struct csandbox_view payload);
 bool csandbox_job_reaped(struct csandbox_server *_Nonnull server, pid_t pid, int status);
 // The job that changes the session's tree, if one runs.
-const struct csandbox_job *_Nullable csandbox_job_changing(const struct csandbox_server *_Nonnull server,
-                                                           const char *_Nonnull session);
+const struct csandbox_job *_Nullable csandbox_job_changing(
+    const struct csandbox_server *_Nonnull server, const char *_Nonnull session);

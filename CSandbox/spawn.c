@@ -1,5 +1,6 @@
-// One clone3 makes a session: all its namespaces at once, in its control group, with a pidfd. The child has
-// everything it needs prepared and calls nothing that allocates or locks (signal-safety(7)).
+// One clone3 makes a session: all its namespaces at once, in its control group, with a pidfd. The
+// child has everything it needs prepared and calls nothing that allocates or locks
+// (signal-safety(7)).
 #include "launcher.h"
 
 #include <fcntl.h>
@@ -15,16 +16,19 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#define NAMESPACES                                                                                                     \
-    (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
+#define NAMESPACES                                                                                 \
+    (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |     \
+     CLONE_NEWCGROUP)
 
 // Init and what it starts are the first to go when memory runs out, before anything of the host.
 #define OOM_SCORE "500"
 
-// Its parent is in another pid namespace, where getppid() is 0: only the socket can tell that the launcher is gone.
+// Its parent is in another pid namespace, where getppid() is 0: only the socket can tell that the
+// launcher is gone.
 static int die_with_launcher(int launcher_fd, struct csandbox_failure *failure) {
     char byte;
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) return csandbox_fail(failure, "process", errno, "prctl");
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+        return csandbox_fail(failure, "process", errno, "prctl");
     if (recv(launcher_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) _exit(1);
     return 0;
 }
@@ -41,13 +45,14 @@ static int reset_signals(struct csandbox_failure *failure) {
         if (number != SIGKILL && number != SIGSTOP) (void)signal(number, SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
-    if (sigprocmask(SIG_SETMASK, &none, NULL) < 0) return csandbox_fail(failure, "signals", errno, "sigprocmask");
+    if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+        return csandbox_fail(failure, "signals", errno, "sigprocmask");
     return 0;
 }
 
 // The three descriptors of init, the program, and nothing else.
-static int place_descriptors(const struct csandbox_spawn_inputs *inputs, int report_fd, int *program_fd,
-                             struct csandbox_failure *failure) {
+static int place_descriptors(const struct csandbox_spawn_inputs *inputs, int report_fd,
+                             int *program_fd, struct csandbox_failure *failure) {
     const int from[4] = {inputs->listen_fd, inputs->boot_fd, report_fd, inputs->program_fd};
     int high[4];
     const int first = CSANDBOX_FD_LISTEN, end = first + 4;
@@ -55,14 +60,16 @@ static int place_descriptors(const struct csandbox_spawn_inputs *inputs, int rep
         if ((high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, end)) < 0)
             return csandbox_fail(failure, "descriptors", errno, "dup");
     for (int i = 0; i < 4; i++)
-        if (dup2(high[i], first + i) < 0) return csandbox_fail(failure, "descriptors", errno, "dup2");
+        if (dup2(high[i], first + i) < 0)
+            return csandbox_fail(failure, "descriptors", errno, "dup2");
     *program_fd = end - 1;
     if (fcntl(*program_fd, F_SETFD, FD_CLOEXEC) < 0 || close_range((unsigned)end, ~0u, 0) < 0)
         return csandbox_fail(failure, "descriptors", errno, "close_range");
     return 0;
 }
 
-static void become_init(const struct csandbox_spawn_inputs *inputs, int *report_fd, struct csandbox_failure *failure) {
+static void become_init(const struct csandbox_spawn_inputs *inputs, int *report_fd,
+                        struct csandbox_failure *failure) {
     char byte;
     ssize_t got;
     do got = read(*report_fd, &byte, 1);
@@ -91,10 +98,12 @@ static void become_init(const struct csandbox_spawn_inputs *inputs, int *report_
     char *const arguments[] = {name, mode, NULL};
     char *const environment[] = {NULL};
     execveat(program_fd, "", arguments, environment, AT_EMPTY_PATH);
-    (void)csandbox_fail(failure, "init", errno, "execute the launcher program (is it readable for everyone?)");
+    (void)csandbox_fail(failure, "init", errno,
+                        "execute the launcher program (is it readable for everyone?)");
 }
 
-static _Noreturn void run_child(const struct csandbox_spawn_inputs *inputs, int report_fd, int launcher_fd) {
+static _Noreturn void run_child(const struct csandbox_spawn_inputs *inputs, int report_fd,
+                                int launcher_fd) {
     struct csandbox_failure failure = {.stage = "process", .error = EIO};
     close(launcher_fd); // else the end of the launcher would never show
     if (die_with_launcher(report_fd, &failure) == 0) become_init(inputs, &report_fd, &failure);
@@ -102,7 +111,8 @@ static _Noreturn void run_child(const struct csandbox_spawn_inputs *inputs, int 
     _exit(1);
 }
 
-static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2], struct csandbox_failure *failure) {
+static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2],
+                       struct csandbox_failure *failure) {
     struct clone_args arguments = {
         .flags = NAMESPACES | CLONE_CLEAR_SIGHAND,
         .exit_signal = SIGCHLD,
@@ -123,13 +133,17 @@ static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2], 
         _exit(1);
     }
     if (pid < 0)
-        return csandbox_fail(failure, "namespaces", error, "clone3%s%s", inputs->cgroup_fd >= 0 ? " into the cgroup" : "",
-                             error == ENOSPC ? ": a limit of the user.max_*_namespaces sysctls is reached"
-                             : error == EAGAIN ? ": the limit of processes is reached" : "");
+        return csandbox_fail(failure, "namespaces", error, "clone3%s%s",
+                             inputs->cgroup_fd >= 0 ? " into the cgroup" : "",
+                             error == ENOSPC
+                                 ? ": a limit of the user.max_*_namespaces sysctls is reached"
+                             : error == EAGAIN ? ": the limit of processes is reached"
+                                               : "");
     return (int)pid;
 }
 
-// Raising needs no capability; the child itself may not write this file of its own before it has executed init.
+// Raising needs no capability; the child itself may not write this file of its own before it has
+// executed init.
 static int set_oom_score(pid_t pid, struct csandbox_failure *failure) {
     char path[48];
     (void)snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
@@ -139,7 +153,8 @@ static int set_oom_score(pid_t pid, struct csandbox_failure *failure) {
     return 0;
 }
 
-pid_t csandbox_spawn(const struct csandbox_spawn_inputs *inputs, int *report_fd, struct csandbox_failure *failure) {
+pid_t csandbox_spawn(const struct csandbox_spawn_inputs *inputs, int *report_fd,
+                     struct csandbox_failure *failure) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return csandbox_fail(failure, "process", errno, "socketpair");
@@ -147,7 +162,8 @@ pid_t csandbox_spawn(const struct csandbox_spawn_inputs *inputs, int *report_fd,
     const int pid = clone_child(inputs, ends, failure);
     close(ends[1]);
     if (pid < 0) return pid;
-    if (csandbox_identity_map_session(pid, inputs->block, failure) < 0 || set_oom_score(pid, failure) < 0) {
+    if (csandbox_identity_map_session(pid, inputs->block, failure) < 0 ||
+        set_oom_score(pid, failure) < 0) {
         (void)kill(pid, SIGKILL); // reaped by the loop like every other child
         return -failure->error;
     }
@@ -164,8 +180,9 @@ static int write_all(int fd, const void *bytes, size_t length) {
     return write(fd, bytes, length) == (ssize_t)length ? 0 : -(errno != 0 ? errno : EIO);
 }
 
-int csandbox_boot_file(const uint8_t nonce[CSANDBOX_NONCE_SIZE], uint64_t linger, const struct csandbox_filter *init,
-                       const struct csandbox_filter *agent, struct csandbox_failure *failure) {
+int csandbox_boot_file(const uint8_t nonce[CSANDBOX_NONCE_SIZE], uint64_t linger,
+                       const struct csandbox_filter *init, const struct csandbox_filter *agent,
+                       struct csandbox_failure *failure) {
     struct csandbox_boot boot = {
         .magic = CSANDBOX_WIRE_MAGIC,
         .version = CSANDBOX_WIRE_VERSION,
@@ -177,7 +194,8 @@ int csandbox_boot_file(const uint8_t nonce[CSANDBOX_NONCE_SIZE], uint64_t linger
     memcpy(boot.nonce, nonce, sizeof boot.nonce);
     CSANDBOX_AUTO_FD int fd = memfd_create("boot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return csandbox_fail(failure, "boot file", errno, "memfd_create");
-    if (write_all(fd, &boot, sizeof boot) < 0 || write_all(fd, init->code, init->count * sizeof init->code[0]) < 0 ||
+    if (write_all(fd, &boot, sizeof boot) < 0 ||
+        write_all(fd, init->code, init->count * sizeof init->code[0]) < 0 ||
         write_all(fd, agent->code, agent->count * sizeof agent->code[0]) < 0)
         return csandbox_fail(failure, "boot file", errno, "write");
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)

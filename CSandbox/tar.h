@@ -32,7 +32,7 @@ struct csandbox_tar_entry {
     char link[CSANDBOX_TAR_NAME_MAX];
 };
 
-// --- tar_write.c: buffered, blocking. All return 0 or -errno -------------------------------------------------
+// --- tar_write.c: buffered, blocking. All return 0 or -errno -------------------------------------
 
 struct csandbox_tar_writer {
     int fd;
@@ -42,12 +42,13 @@ struct csandbox_tar_writer {
 int csandbox_tar_write_header(struct csandbox_tar_writer *_Nonnull writer,
                               const struct csandbox_tar_entry *_Nonnull entry);
 // Where the next bytes of content may be put, and how many have been.
-uint8_t *_Nonnull csandbox_tar_space(struct csandbox_tar_writer *_Nonnull writer, size_t *_Nonnull length);
+uint8_t *_Nonnull csandbox_tar_space(struct csandbox_tar_writer *_Nonnull writer,
+                                     size_t *_Nonnull length);
 int csandbox_tar_wrote(struct csandbox_tar_writer *_Nonnull writer, size_t length);
 int csandbox_tar_zeros(struct csandbox_tar_writer *_Nonnull writer, uint64_t length);
 int csandbox_tar_write_end(struct csandbox_tar_writer *_Nonnull writer);
 
-// --- tar_read.c ----------------------------------------------------------------------------------------------
+// --- tar_read.c ----------------------------------------------------------------------------------
 
 struct csandbox_tar_reader {
     int fd;
@@ -57,10 +58,13 @@ struct csandbox_tar_reader {
     uint8_t buffer[CSANDBOX_TAR_BUFFER];
     char extended[CSANDBOX_TAR_EXTENDED_MAX + 1];
 };
-// 1: an entry, its content follows; 0: the end of the archive; else a failure that ends the reading.
-int csandbox_tar_next(struct csandbox_tar_reader *_Nonnull reader, struct csandbox_tar_entry *_Nonnull entry,
+// 1: an entry, its content follows; 0: the end of the archive; else a failure that ends the
+// reading.
+int csandbox_tar_next(struct csandbox_tar_reader *_Nonnull reader,
+                      struct csandbox_tar_entry *_Nonnull entry,
                       struct csandbox_failure *_Nonnull failure);
 // Bytes of content in place, 0 after the last, or -errno.
-ssize_t csandbox_tar_content(struct csandbox_tar_reader *_Nonnull reader, const uint8_t *_Nullable *_Nonnull bytes);
+ssize_t csandbox_tar_content(struct csandbox_tar_reader *_Nonnull reader,
+                             const uint8_t *_Nullable *_Nonnull bytes);
 // Reads and forgets what follows the archive, so that its writer comes to an end.
 void csandbox_tar_drain(struct csandbox_tar_reader *_Nonnull reader);

@@ -63,15 +63,17 @@ void csandbox_tar_drain(struct csandbox_tar_reader *reader) {
     while (fill(reader) > 0);
 }
 
-// Octal text, or GNU's big-endian binary when the first bit is set (two's complement when the second is).
+// Octal text, or GNU's big-endian binary when the first bit is set (two's complement when the
+// second is).
 static int parse_number(const char *field, size_t length, int64_t *value) {
     const uint8_t *bytes = (const uint8_t *)field;
     uint64_t number = 0;
     if ((bytes[0] & 0x80) != 0) {
         const bool negative = (bytes[0] & 0x40) != 0;
         const uint8_t fill_byte = negative ? 0xff : 0;
+        const uint8_t first = negative ? bytes[0] : bytes[0] & 0x3f;
         for (size_t i = 0; i < length; i++) {
-            const uint8_t byte = i == 0 ? (uint8_t)(negative ? bytes[0] : bytes[0] & 0x3f) : bytes[i];
+            const uint8_t byte = i == 0 ? first : bytes[i];
             if (i + 8 < length && byte != fill_byte) return -ERANGE;
             number = number << 8 | byte;
         }
@@ -132,7 +134,8 @@ static int apply_record(const char *key, size_t key_length, const char *value, s
         errno = 0;
         extension->size = strtoull(number, &end, 10);
         extension->has_size = true;
-        return errno != 0 || end == number || *end != '\0' || extension->size > SIZE_LIMIT ? -ERANGE : 0;
+        if (errno != 0 || end == number || *end != '\0') return -ERANGE;
+        return extension->size > SIZE_LIMIT ? -ERANGE : 0;
     }
     if (IS("mtime")) {
         extension->mtime = strtoll(number, NULL, 10); // the fraction is not kept
@@ -156,8 +159,9 @@ static int parse_records(const char *text, size_t size, struct csandbox_tar_entr
         const char *key = text + digits + 1;
         const char *equals = memchr(key, '=', length - digits - 2);
         if (equals == NULL) return -EPROTO;
-        const int result = apply_record(key, (size_t)(equals - key), equals + 1,
-                                        (size_t)(text + length - 1 - (equals + 1)), entry, extension);
+        const size_t value_length = (size_t)(text + length - 1 - (equals + 1));
+        const int result = apply_record(key, (size_t)(equals - key), equals + 1, value_length,
+                                        entry, extension);
         if (result != 0) return result;
         text += length;
         size -= length;
@@ -188,7 +192,8 @@ static int read_extension(struct csandbox_tar_reader *reader, char type, uint64_
     return copy_text(type == 'L' ? entry->name : entry->link, reader->extended, length);
 }
 
-static int name_from_header(const struct csandbox_tar_header *header, struct csandbox_tar_entry *entry) {
+static int name_from_header(const struct csandbox_tar_header *header,
+                            struct csandbox_tar_entry *entry) {
     const size_t name = strnlen(header->name, sizeof header->name);
     const size_t prefix = memcmp(header->magic, "ustar\0", 6) == 0
         ? strnlen(header->prefix, sizeof header->prefix) : 0;
@@ -199,7 +204,8 @@ static int name_from_header(const struct csandbox_tar_header *header, struct csa
 }
 
 // Fields of the entry itself, where no extension came before.
-static int finish_entry(struct csandbox_tar_reader *reader, const struct csandbox_tar_header *header,
+static int finish_entry(struct csandbox_tar_reader *reader,
+                        const struct csandbox_tar_header *header,
                         const struct extension *extension, int64_t size,
                         struct csandbox_tar_entry *entry) {
     int64_t mode = 0, mtime = 0;

@@ -84,7 +84,8 @@ static int put_header(struct csandbox_tar_writer *writer, const struct csandbox_
     return put(writer, &header, sizeof header);
 }
 
-// One record of an extended header: "<length> <key>=<value>\n", where the length counts its own digits.
+// One record of an extended header: "<length> <key>=<value>\n", where the length counts its own
+// digits.
 static int append_record(char *text, size_t capacity, size_t *used, const char *key,
                          const char *value) {
     const size_t body = strlen(key) + strlen(value) + 3;
@@ -97,7 +98,8 @@ static int append_record(char *text, size_t capacity, size_t *used, const char *
     return 0;
 }
 
-static int put_extended(struct csandbox_tar_writer *writer, const struct csandbox_tar_entry *entry) {
+static int put_extended(struct csandbox_tar_writer *writer,
+                        const struct csandbox_tar_entry *entry) {
     static char text[2 * CSANDBOX_TAR_NAME_MAX + 256];
     static struct csandbox_tar_entry extended;
     char number[32];

@@ -1,6 +1,7 @@
-// Session trees on disk: made and deleted by helpers of the launcher, with held descriptors, one component at a time,
-// following no link. Deleting flattens: a directory found in a directory is first moved up to the top of the tree,
-// so neither depth nor path length matters and two descriptors are enough.
+// Session trees on disk: made and deleted by helpers of the launcher, with held descriptors, one
+// component at a time, following no link. Deleting flattens: a directory found in a directory is
+// first moved up to the top of the tree, so neither depth nor path length matters and two
+// descriptors are enough.
 #include "launcher.h"
 
 #include <dirent.h>
@@ -10,33 +11,41 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-// A process of the session that is still dying may add entries behind our back; this often we look again.
+// A process of the session that is still dying may add entries behind our back; this often we look
+// again.
 #define ROUNDS_MAX 1000
 
 bool csandbox_session_valid(const char *text, size_t length) {
     if (length != CSANDBOX_SESSION_LENGTH) return false;
     for (size_t i = 0; i < length; i++)
-        if (!((text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f'))) return false;
+        if (!((text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f')))
+            return false;
     return true;
 }
 
 // Makes `name` where it is absent and opens it; whatever else bears the name is refused.
-static int make_directory(int parent, const char *name, uid_t owner, int *fd, struct csandbox_failure *failure) {
+static int make_directory(int parent, const char *name, uid_t owner, int *fd,
+                          struct csandbox_failure *failure) {
     if (mkdirat(parent, name, 0700) < 0 && errno != EEXIST)
         return csandbox_fail(failure, "prepare", errno, "mkdir %s", name);
     *fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct stat status;
-    if (*fd < 0 || fstat(*fd, &status) < 0) return csandbox_fail(failure, "prepare", errno, "open %s", name);
+    if (*fd < 0 || fstat(*fd, &status) < 0)
+        return csandbox_fail(failure, "prepare", errno, "open %s", name);
     if (status.st_uid == owner && status.st_gid == owner) return 0;
-    // Id 0 is the service: an earlier attempt ended before this line. Any other owner means files of other ids.
+    // Id 0 is the service: an earlier attempt ended before this line. Any other owner means files
+    // of other ids.
     if (status.st_uid != 0)
-        return csandbox_fail(failure, "prepare", EEXIST, "%s belongs to id %u of another block, not to %u", name,
-                             status.st_uid, owner);
-    if (fchown(*fd, owner, owner) < 0) return csandbox_fail(failure, "prepare", errno, "chown %s to %u", name, owner);
+        return csandbox_fail(failure, "prepare", EEXIST,
+                             "%s belongs to id %u of another block, not to %u", name, status.st_uid,
+                             owner);
+    if (fchown(*fd, owner, owner) < 0)
+        return csandbox_fail(failure, "prepare", errno, "chown %s to %u", name, owner);
     return 0;
 }
 
-int csandbox_tree_prepare(int sessions_fd, const char *session, uint64_t block, struct csandbox_failure *failure) {
+int csandbox_tree_prepare(int sessions_fd, const char *session, uint64_t block,
+                          struct csandbox_failure *failure) {
     const uid_t agent = csandbox_block_id(block, CSANDBOX_SLOT_AGENT);
     CSANDBOX_AUTO_FD int top = -1;
     if (make_directory(sessions_fd, session, 0, &top, failure) < 0) return -failure->error;
@@ -50,87 +59,118 @@ int csandbox_tree_prepare(int sessions_fd, const char *session, uint64_t block, 
 }
 
 struct removal {
-    int top;           // everything is moved here before it is emptied
-    uint64_t next;     // of the names given to moved directories
-    bool progress;     // this round removed or moved something
+    int top;       // everything is moved here before it is emptied
+    uint64_t next; // number of the next directory that is moved
+    uint64_t done; // moved directories below this number have been dealt with
+    bool progress; // this round removed or moved something
     struct csandbox_failure *failure;
 };
+
+struct entry { // as getdents64(2) returns it
+    uint64_t inode;
+    int64_t offset;
+    unsigned short length;
+    unsigned char type;
+    char name[];
+};
+
+static void lifted_name(char *name, size_t capacity, uint64_t number) {
+    (void)snprintf(name, capacity, ".%llx", (unsigned long long)number);
+}
 
 static int lift(struct removal *removal, int dir, const char *name) {
     for (;;) {
         char lifted[32];
-        (void)snprintf(lifted, sizeof lifted, ".%llx", (unsigned long long)removal->next++);
+        lifted_name(lifted, sizeof lifted, removal->next++);
         if (renameat2(dir, name, removal->top, lifted, RENAME_NOREPLACE) == 0) return 0;
-        if (errno != EEXIST) return -errno;
+        if (errno != EEXIST)
+            return -errno; // a leftover of a removal that was interrupted has the name
     }
 }
 
-static bool is_dots(const char *name) { return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0')); }
-
-// Unlinks every file of a directory; directories in it are removed when empty, else lifted to the top.
-static int strip(struct removal *removal, int dir_fd) {
-    const int copy = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *entries = copy >= 0 ? fdopendir(copy) : NULL;
-    if (entries == NULL) {
-        const int error = errno;
-        if (copy >= 0) close(copy);
-        return csandbox_fail(removal->failure, "destroy", error, "read a directory");
-    }
-    struct dirent *entry;
-    int result = 0;
-    while (result == 0 && (entry = readdir(entries)) != NULL) {
-        if (is_dots(entry->d_name)) continue;
-        int error = unlinkat(dir_fd, entry->d_name, 0) < 0 ? errno : 0;
-        if (error == EISDIR) error = unlinkat(dir_fd, entry->d_name, AT_REMOVEDIR) < 0 ? errno : 0;
-        if (error == ENOTEMPTY) error = -lift(removal, dir_fd, entry->d_name);
-        if (error == 0) removal->progress = true;
-        else if (error != ENOENT)
-            result = csandbox_fail(removal->failure, "destroy", error, "remove %.200s", entry->d_name);
-    }
-    closedir(entries);
-    return result;
+static bool is_dots(const char *name) {
+    return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
 }
 
-// One pass over the top: empties and removes every directory in it, lifting what they hold.
-static int sweep_top(struct removal *removal) {
-    const int copy = openat(removal->top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *entries = copy >= 0 ? fdopendir(copy) : NULL;
-    if (entries == NULL) {
-        if (copy >= 0) close(copy);
-        return csandbox_fail(removal->failure, "destroy", errno, "read the session directory");
-    }
-    struct dirent *entry;
-    int result = 0;
-    while (result == 0 && (entry = readdir(entries)) != NULL) {
-        const char *name = entry->d_name;
-        if (is_dots(name)) continue;
-        CSANDBOX_AUTO_FD int fd = openat(removal->top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0) {
-            if (unlinkat(removal->top, name, 0) == 0) removal->progress = true;
-            else if (errno != ENOENT)
-                result = csandbox_fail(removal->failure, "destroy", errno, "remove %.200s", name);
-            continue;
+// A file is unlinked, a directory removed when it is empty, else lifted.
+static int remove_entry(struct removal *removal, int dir, const struct entry *entry) {
+    int error = EISDIR;
+    if (entry->type != DT_DIR) error = unlinkat(dir, entry->name, 0) < 0 ? errno : 0;
+    if (error == EISDIR) error = unlinkat(dir, entry->name, AT_REMOVEDIR) < 0 ? errno : 0;
+    if (error == ENOTEMPTY) error = -lift(removal, dir, entry->name);
+    if (error == 0) removal->progress = true;
+    if (error == 0 || error == ENOENT) return 0;
+    return csandbox_fail(removal->failure, "destroy", error, "remove %.200s", entry->name);
+}
+
+static int visit(struct removal *removal, int dir,
+                 int (*action)(struct removal *, int, const struct entry *)) {
+    _Alignas(struct entry) char buffer[32768];
+    ssize_t length;
+    while ((length = syscall(SYS_getdents64, dir, buffer, sizeof buffer)) > 0) {
+        for (ssize_t at = 0; at < length;) {
+            const struct entry *entry = (const struct entry *)(const void *)(buffer + at);
+            at += entry->length;
+            if (!is_dots(entry->name) && action(removal, dir, entry) < 0)
+                return -removal->failure->error;
         }
-        result = strip(removal, fd);
-        if (result == 0 && unlinkat(removal->top, name, AT_REMOVEDIR) == 0) removal->progress = true;
-        else if (result == 0 && errno != ENOTEMPTY && errno != ENOENT)
-            result = csandbox_fail(removal->failure, "destroy", errno, "rmdir %.200s", name);
     }
-    closedir(entries);
-    return result;
+    if (length < 0) return csandbox_fail(removal->failure, "destroy", errno, "read a directory");
+    return 0;
+}
+
+// Empties a directory of the top and removes it; what is no directory is unlinked.
+static int remove_from_top(struct removal *removal, const char *name) {
+    CSANDBOX_AUTO_FD int fd =
+        openat(removal->top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && (errno == ENOTDIR || errno == ELOOP)) {
+        if (unlinkat(removal->top, name, 0) == 0)
+            removal->progress = true;
+        else if (errno != ENOENT)
+            return csandbox_fail(removal->failure, "destroy", errno, "remove %.200s", name);
+        return 0;
+    }
+    if (fd < 0 && errno == ENOENT) return 0;
+    if (fd < 0) return csandbox_fail(removal->failure, "destroy", errno, "open %.200s", name);
+    if (visit(removal, fd, remove_entry) < 0) return -removal->failure->error;
+    if (unlinkat(removal->top, name, AT_REMOVEDIR) == 0)
+        removal->progress = true;
+    else if (errno != ENOTEMPTY && errno != ENOENT)
+        return csandbox_fail(removal->failure, "destroy", errno, "rmdir %.200s", name);
+    return 0;
+}
+
+static int remove_top_entry(struct removal *removal, int dir, const struct entry *entry) {
+    (void)dir; // the top itself
+    return remove_from_top(removal, entry->name);
+}
+
+// One pass: what the top holds, then what came up from below, in the order in which it came.
+static int sweep(struct removal *removal) {
+    if (lseek(removal->top, 0, SEEK_SET) < 0)
+        return csandbox_fail(removal->failure, "destroy", errno, "rewind the session directory");
+    if (visit(removal, removal->top, remove_top_entry) < 0) return -removal->failure->error;
+    for (; removal->done < removal->next; removal->done++) {
+        char name[32];
+        lifted_name(name, sizeof name, removal->done);
+        if (remove_from_top(removal, name) < 0) return -removal->failure->error;
+    }
+    return 0;
 }
 
 int csandbox_tree_destroy(int sessions_fd, const char *session, struct csandbox_failure *failure) {
-    CSANDBOX_AUTO_FD int top = openat(sessions_fd, session, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    CSANDBOX_AUTO_FD int top =
+        openat(sessions_fd, session, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (top < 0 && errno == ENOENT) return 0;
     if (top < 0) return csandbox_fail(failure, "destroy", errno, "open sessions/%s", session);
     struct removal removal = {.top = top, .failure = failure};
     for (int idle = 0; idle < ROUNDS_MAX; idle = removal.progress ? 0 : idle + 1) {
         removal.progress = false;
-        if (sweep_top(&removal) < 0) return -failure->error;
+        if (sweep(&removal) < 0) return -failure->error;
         if (unlinkat(sessions_fd, session, AT_REMOVEDIR) == 0 || errno == ENOENT) return 0;
         if (errno != ENOTEMPTY && errno != EEXIST)
             return csandbox_fail(failure, "destroy", errno, "rmdir sessions/%s", session);
     }
-    return csandbox_fail(failure, "destroy", ENOTEMPTY, "sessions/%s does not become empty", session);
+    return csandbox_fail(failure, "destroy", ENOTEMPTY, "sessions/%s does not become empty",
+                         session);
 }

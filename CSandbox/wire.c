@@ -1,4 +1,5 @@
-// Frames made of fields: how the supervisor, the launcher and a session's init write and read packets.
+// Frames made of fields: how the supervisor, the launcher and a session's init write and read
+// packets.
 #include "internal.h"
 
 #include <string.h>
@@ -12,7 +13,8 @@ static void put(struct csandbox_writer *w, const void *bytes, size_t length) {
     w->length += length;
 }
 
-void csandbox_frame_begin(struct csandbox_writer *w, uint16_t type, uint32_t request, uint64_t offset) {
+void csandbox_frame_begin(struct csandbox_writer *w, uint16_t type, uint32_t request,
+                          uint64_t offset) {
     const struct csandbox_header header = {
         .magic = CSANDBOX_WIRE_MAGIC,
         .version = CSANDBOX_WIRE_VERSION,
@@ -29,7 +31,8 @@ void csandbox_frame_bytes(struct csandbox_writer *w, const void *bytes, size_t l
     put(w, bytes, length);
 }
 
-void csandbox_frame_field(struct csandbox_writer *w, uint16_t tag, const void *bytes, size_t length) {
+void csandbox_frame_field(struct csandbox_writer *w, uint16_t tag, const void *bytes,
+                          size_t length) {
     const size_t before = w->length;
     if (length > CSANDBOX_FRAME_MAX) {
         w->overflow = true;

@@ -59,11 +59,15 @@ enum csandbox_frame_type {
     CSANDBOX_INIT_HELLO = 128,     // {NONCE}; first frame. Init answers with INIT_STATE, then replays the log from its start
     CSANDBOX_INIT_START = 129,     // {GENERATION, ARG+, ENV*, CWD?}: starts the agent; refused (FAILED) while one runs.
                                    //   Same GENERATION as the last one: nothing happens, OK
-    CSANDBOX_INIT_INPUT = 130,     // offset = absolute input offset of the first byte; payload = bytes for the agent's stdin
+    CSANDBOX_INIT_INPUT = 130,     // offset = absolute input offset of the first byte; payload = bytes for the agent's stdin.
+                                   //   What init has already is skipped; a gap is FAILED (request 0); more than
+                                   //   CSANDBOX_INPUT_WINDOW beyond the last INPUT_ACCEPTED ends the connection
     CSANDBOX_INIT_INPUT_EOF = 131, // offset = absolute input offset at which stdin is closed
     CSANDBOX_INIT_ACK = 132,       // offset = absolute log offset up to which everything is committed
+                                   //   (a replay leaves out what is acknowledged before it gets there)
     CSANDBOX_INIT_SIGNAL = 133,    // {GENERATION, SIGNAL, SCOPE}
-    CSANDBOX_INIT_FILES_GET = 134, // {PATH}: answered OK with one descriptor (pipe): a tar stream of PATH, then EOF
+    CSANDBOX_INIT_FILES_GET = 134, // {PATH}: answered OK with one descriptor (pipe): a tar stream of PATH, then EOF,
+                                   //   then FILES_DONE. Relative paths start at /workspace
     CSANDBOX_INIT_FILES_PUT = 135, // {PATH}: answered OK with one descriptor (pipe) that takes a tar stream for PATH;
                                    //   when the helper is done, FILES_DONE with the same request number
     CSANDBOX_INIT_SHUTDOWN = 136,  // {}: kills everything and leaves
@@ -71,7 +75,8 @@ enum csandbox_frame_type {
     // init -> supervisor
     CSANDBOX_INIT_STATE = 160,     // {NONCE, GENERATION, RUNNING, LOG_START, LOG_END, INPUT_ACCEPTED}
     CSANDBOX_INIT_LOG = 161,       // offset = absolute log offset of the payload; payload = whole log records
-    CSANDBOX_INIT_INPUT_ACCEPTED = 162, // offset = absolute input offset up to which init has taken the bytes
+    CSANDBOX_INIT_INPUT_ACCEPTED = 162, // offset = absolute input offset up to which bytes are written, or
+                                        //   discarded because there is no agent to read them
     CSANDBOX_INIT_FILES_DONE = 163,// {STATUS, ERRNO?, DETAIL?}: a FILES_GET/PUT helper ended; STATUS 0 = all done
 };
 
@@ -95,7 +100,7 @@ enum csandbox_tag {
     CSANDBOX_TAG_ARG = 17,         // one argument, no NUL
     CSANDBOX_TAG_ENV = 18,         // NAME=value, no NUL
     CSANDBOX_TAG_CWD = 19,         // path in the session
-    CSANDBOX_TAG_RUNNING = 20,     // u64, 1 while the agent process of GENERATION lives
+    CSANDBOX_TAG_RUNNING = 20,     // u64, 1 until the log has the end (or the failed start) of GENERATION
     CSANDBOX_TAG_LOG_START = 21,   // u64, first log offset that init still holds
     CSANDBOX_TAG_LOG_END = 22,     // u64
     CSANDBOX_TAG_INPUT_ACCEPTED = 23, // u64
@@ -148,7 +153,8 @@ pid_t csandbox_start_daemon(const char *_Nonnull path, char *_Nullable const *_N
                             char *_Nullable const *_Nonnull envp, int ready_fd, int log_fd);
 
 // Drops every capability (bounding and ambient sets too), sets no_new_privs and makes the process
-// non-dumpable; changes to uid/gid first when `uid` is not (uid_t)-1. 0 or -errno.
+// non-dumpable; changes to uid/gid first when `uid` is not (uid_t)-1. 0 or -errno; -EBUSY when the process
+// has more than one thread, because all this is a matter of single threads.
 int csandbox_drop_privileges(uid_t uid, gid_t gid);
 
 // Connects a SEQPACKET socket to `path`; close-on-exec, non-blocking. Descriptor or -errno.

@@ -1,7 +1,8 @@
 public import Foundation
 
-// The wire types of the HTTP API: what server and client exchange as JSON (snake_case keys, RFC 3339 times in
-// UTC with milliseconds). Both sides use `WireCoding` and nothing else, so that they cannot disagree.
+// The wire types of the HTTP API: what server and client exchange as JSON (snake_case keys, RFC
+// 3339 times in UTC with milliseconds). Both sides use `WireCoding` and nothing else, so that they
+// cannot disagree.
 
 /// JSON settings that every request and answer of the API uses.
 public enum WireCoding {
@@ -17,7 +18,8 @@ public enum WireCoding {
         return encoder
     }
 
-    /// Decodes what `encoder()` makes; unknown keys are ignored so that old clients meet new servers.
+    /// Decodes what `encoder()` makes; unknown keys are ignored so that old clients meet new
+    /// servers.
     public static func decoder() -> JSONDecoder {
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
@@ -43,7 +45,8 @@ public enum WireCoding {
     }
 }
 
-/// The four statuses of a session (spec row 5); the raw value is what the wire and the command line show.
+/// The four statuses of a session (spec row 5); the raw value is what the wire and the command line
+/// show.
 public enum SessionStatus: String, Codable, Sendable, CaseIterable {
     case active, idle, ended, timeout
 }
@@ -121,7 +124,8 @@ public struct WireSession: Codable, Sendable, Hashable {
     public var turn: WireTurn?
 
     public init(
-        id: String, shortId: String, agent: WireAgentReference, status: SessionStatus, reason: String?,
+        id: String, shortId: String, agent: WireAgentReference, status: SessionStatus,
+        reason: String?,
         title: String?, messages: Int, createdAt: Date, lastActiveAt: Date, endedAt: Date?,
         idleTimeoutSeconds: Int, expiresAt: Date?, lastSeq: Int64, creator: WireUser,
         participants: [WireUser], turn: WireTurn?

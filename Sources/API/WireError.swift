@@ -51,7 +51,8 @@ public struct WireError: Codable, Sendable, Hashable, Error {
     /// Short ids, for `session_ambiguous`.
     public var matches: [String]?
 
-    public init(code: WireErrorCode, message: String, hint: String? = nil, matches: [String]? = nil) {
+    public init(code: WireErrorCode, message: String, hint: String? = nil, matches: [String]? = nil)
+    {
         self.code = code
         self.message = message
         self.hint = hint

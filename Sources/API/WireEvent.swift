@@ -25,8 +25,8 @@ public struct WireEventType: RawRepresentable, Codable, Sendable, Hashable {
     }
 }
 
-/// One event of a session. On the wire (SSE): `id: <seq>`, `event: <type>`, `data: <this as JSON on one line>`.
-/// A heartbeat is not stored and has neither `id:` nor `seq`.
+/// One event of a session. On the wire (SSE): `id: <seq>`, `event: <type>`, `data: <this as JSON on
+/// one line>`. A heartbeat is not stored and has neither `id:` nor `seq`.
 public struct WireEvent: Codable, Sendable, Hashable {
     /// Unique and gapless within the session, from 1.
     public var seq: Int64?

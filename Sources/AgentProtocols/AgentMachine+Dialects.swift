@@ -1,8 +1,8 @@
 internal import API
 internal import Sandbox
 
-// What differs between the dialects: when a process can take a message, how the message is delivered, and
-// what its output means.
+// What differs between the dialects: when a process can take a message, how the message is
+// delivered, and what its output means.
 
 extension AgentMachine {
     var isReady: Bool {
@@ -115,7 +115,8 @@ extension AgentMachine {
             event.tool = end.tool
             event.output = end.output
             event.success = end.success
-            event.durationMs = end.durationMs ?? began.map { Int64(clamping: now - min($0, now)) } ?? 0
+            event.durationMs =
+                end.durationMs ?? began.map { Int64(clamping: now - min($0, now)) } ?? 0
             return isInTurn ? [.emit(event)] : []
         case .error(let message):
             guard case .running = turn else { return [.note("agent error: \(message)")] }

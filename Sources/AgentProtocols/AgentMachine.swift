@@ -33,7 +33,8 @@ public enum TurnOutcome: Sendable, Hashable, Codable {
     case cancelled
 }
 
-/// What the driver has to do, in order. `emit` and `finish` are stored before anything else is done.
+/// What the driver has to do, in order. `emit` and `finish` are stored before anything else is
+/// done.
 public enum AgentEffect: Sendable, Hashable {
     /// Start the agent process with this number; repeating one does nothing.
     case start(generation: UInt64, arguments: [String])
@@ -51,8 +52,8 @@ public enum AgentEffect: Sendable, Hashable {
     case note(String)
 }
 
-/// An agent's side of a session as a value: dialect, process and turn. It does no I/O, is stored with every
-/// transaction, and says after a restart what has to be repeated (`resumed`).
+/// An agent's side of a session as a value: dialect, process and turn. It does no I/O, is stored
+/// with every transaction, and says after a restart what has to be repeated (`resumed`).
 public struct AgentMachine: Codable, Sendable, Hashable {
     /// Where the agent's process stands.
     enum Process: Codable, Hashable {
@@ -129,7 +130,9 @@ public struct AgentMachine: Codable, Sendable, Hashable {
     /// What must be done again after the supervisor was restarted.
     public func resumed() -> [AgentEffect] {
         var effects: [AgentEffect] = []
-        if process == .starting { effects.append(.start(generation: generation, arguments: arguments)) }
+        if process == .starting {
+            effects.append(.start(generation: generation, arguments: arguments))
+        }
         switch turn {
         case .none, .running: break
         case .waiting: effects.append(.setTimer(.start, seconds: startTimeout))
@@ -161,7 +164,8 @@ public struct AgentMachine: Codable, Sendable, Hashable {
         stderrTail = ByteTail(limit: 4096)
         resetCodec()
         return [
-            .start(generation: generation, arguments: arguments), .setTimer(.start, seconds: startTimeout),
+            .start(generation: generation, arguments: arguments),
+            .setTimer(.start, seconds: startTimeout),
         ]
     }
 
@@ -186,7 +190,8 @@ public struct AgentMachine: Codable, Sendable, Hashable {
             }
             turn = .cancelling(step: 1)
             return [
-                .signal(2, .group, generation: generation), .setTimer(.cancel, seconds: cancelGrace),
+                .signal(2, .group, generation: generation),
+                .setTimer(.cancel, seconds: cancelGrace),
             ]
         }
     }
@@ -201,7 +206,8 @@ public struct AgentMachine: Codable, Sendable, Hashable {
         case (.cancel, .cancelling(0)):
             turn = .cancelling(step: 1)
             return [
-                .signal(2, .group, generation: generation), .setTimer(.cancel, seconds: cancelGrace),
+                .signal(2, .group, generation: generation),
+                .setTimer(.cancel, seconds: cancelGrace),
             ]
         case (.cancel, .cancelling(1)):
             turn = .cancelling(step: 2)
@@ -242,10 +248,13 @@ public struct AgentMachine: Codable, Sendable, Hashable {
             process = .none
             let cause = SandboxError(.refused, stage: stage, errno: errno, detail: detail)
             return finish(
-                .failed(.init(code: "agent_start_failed", message: "The agent could not be started: \(cause)"))
+                .failed(
+                    .init(
+                        code: "agent_start_failed",
+                        message: "The agent could not be started: \(cause)"))
             )
         case .stdout where process == .dying && turn == .none:
-            return [] // what a killed process still had in its pipe belongs to no answer
+            return []  // what a killed process still had in its pipe belongs to no answer
         case .stdout(let bytes): return output(bytes, now: now)
         case .stderr(let bytes):
             stderrTail.append(bytes)
@@ -278,9 +287,12 @@ public struct AgentMachine: Codable, Sendable, Hashable {
     private func outcome(of exit: AgentExit) -> TurnOutcome {
         if case .exec = codec, exit.signal == 0, exit.status == 0 { return .completed }
         let how =
-            exit.signal != 0 ? "was ended by signal \(exit.signal)" : "exited with status \(exit.status)"
+            exit.signal != 0
+            ? "was ended by signal \(exit.signal)" : "exited with status \(exit.status)"
         return .failed(
-            .init(code: "agent_exited", message: "The agent \(how) before its answer was complete" + stderrSuffix))
+            .init(
+                code: "agent_exited",
+                message: "The agent \(how) before its answer was complete" + stderrSuffix))
     }
 
     var stderrSuffix: String {

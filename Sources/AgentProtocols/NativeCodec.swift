@@ -95,7 +95,8 @@ struct NativeCodec: Codable, Hashable, Sendable {
     private static func parse(_ line: Data) -> Line? {
         guard !line.isEmpty, line != Data([UInt8(ascii: "\r")]) else { return nil }
         guard let object = try? JSONDecoder().decode(Object.self, from: line) else {
-            return .note("not a protocol line: \(String(decoding: line.prefix(200), as: UTF8.self))")
+            return .note(
+                "not a protocol line: \(String(decoding: line.prefix(200), as: UTF8.self))")
         }
         switch object.type {
         case "ready": return .ready

@@ -1,5 +1,5 @@
-/// Turns a stream of bytes into text: invalid UTF-8 becomes U+FFFD, a character cut by the end of a chunk
-/// waits for the next one.
+/// Turns a stream of bytes into text: invalid UTF-8 becomes U+FFFD, a character cut by the end of a
+/// chunk waits for the next one.
 struct TextDecoder: Codable, Hashable, Sendable {
     private var held: [UInt8] = []
 

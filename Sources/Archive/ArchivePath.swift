@@ -1,4 +1,5 @@
-/// The components of a name in an archive, checked: none is empty, `.`, `..` or holds a slash or NUL.
+/// The components of a name in an archive, checked: none is empty, `.`, `..` or holds a slash or
+/// NUL.
 public struct ArchivePath: Sendable, Hashable {
     /// Longest names that Linux takes, in bytes.
     static let byteLimit = 4096

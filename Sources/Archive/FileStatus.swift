@@ -1,9 +1,8 @@
 internal import Glibc
 
 /// What stat(2) says of a file, as far as this package asks.
-///
-/// Kept here, beside nothing but Glibc: under `MemberImportVisibility` the fields of `struct stat` belong to
-/// whichever module the compiler met first where Foundation is imported as well.
+///  Kept here, beside nothing but Glibc: under `MemberImportVisibility` the fields of `struct stat`
+/// belong to whichever module the compiler met first where Foundation is imported as well.
 public struct FileStatus: Sendable {
     public let isDirectory: Bool
     public let isRegularFile: Bool

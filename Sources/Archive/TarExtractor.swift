@@ -1,11 +1,10 @@
 internal import Glibc
 
 /// Extracts an archive that may be hostile into a held directory.
-///
-/// Nothing outside the directory is created, changed or read: names are checked, every step of a path
-/// is opened from its parent without following links, devices and FIFOs are left out, set-id bits are
-/// dropped, an existing link is never written through, and symbolic links come last, as far as the
-/// link rule allows them. Calls block; the value belongs to one thread.
+///  Nothing outside the directory is created, changed or read: names are checked, every step of a
+/// path is opened from its parent without following links, devices and FIFOs are left out, set-id
+/// bits are dropped, an existing link is never written through, and symbolic links come last, as
+/// far as the link rule allows them. Calls block; the value belongs to one thread.
 public final class TarExtractor {
     /// What to extract and how.
     public struct Options {
@@ -110,7 +109,8 @@ public final class TarExtractor {
 
     /// Takes the next bytes of the archive.
     ///
-    /// - Throws: `ArchiveError`, or what the receiver of the first file threw. What was extracted so
+    /// - Throws: `ArchiveError`, or what the receiver of the first file threw. What was extracted
+    /// so
     ///   far stays, but for the file in work.
     public func feed(_ bytes: ArraySlice<UInt8>) throws {
         do {

@@ -1,9 +1,8 @@
 internal import Glibc
 
 /// Packs a local file or tree into a tar archive, piece by piece.
-///
-/// Links are packed as links and not followed, but for the path that is named itself. Sockets, FIFOs
-/// and devices are left out. Calls block; the value belongs to one thread.
+///  Links are packed as links and not followed, but for the path that is named itself. Sockets,
+/// FIFOs and devices are left out. Calls block; the value belongs to one thread.
 public final class TarPacker {
     /// Bytes of data in one piece.
     private static let chunkSize = 128 << 10

@@ -7,7 +7,8 @@ extension APIClient {
         try await call(HTTPRequest(method: .get, target: APIPath.health, idleSeconds: 15))
     }
 
-    /// `POST /v1/supervisor/stop`: running turns fail as `stopped`, agents stop, the supervisor exits.
+    /// `POST /v1/supervisor/stop`: running turns fail as `stopped`, agents stop, the supervisor
+    /// exits.
     public func stopSupervisor() async throws {
         _ = try await data(HTTPRequest(method: .post, target: "/v1/supervisor/stop"))
     }

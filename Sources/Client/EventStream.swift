@@ -54,7 +54,8 @@ public struct EventStream: Sendable {
 
     /// Hands on events until `receive` says stop or the session ends.
     ///
-    /// - Throws: `ClientError`: what a supervisor refused, a gap, or `unreachable` after a minute of
+    /// - Throws: `ClientError`: what a supervisor refused, a gap, or `unreachable` after a minute
+    /// of
     ///   attempts; and whatever `receive` throws.
     public mutating func follow(_ receive: (ReceivedEvent) async throws -> Step) async throws {
         var backoff = Backoff()

@@ -21,7 +21,8 @@ public struct DaemonOptions: Sendable {
     public var logger: Logger
 
     public init(
-        directories: Directories, config: SupervisorConfig, launcher: String, shippedAgents: String?,
+        directories: Directories, config: SupervisorConfig, launcher: String,
+        shippedAgents: String?,
         version: String, logger: Logger
     ) {
         self.directories = directories
@@ -35,8 +36,8 @@ public struct DaemonOptions: Sendable {
 
 /// The supervisor as a process: lock, directories, launcher, privileges, then store and server.
 public struct Daemon: Sendable {
-    /// Service id where root starts the supervisor and the configuration names none: outside of every
-    /// range that useradd(8) and systemd hand out.
+    /// Service id where root starts the supervisor and the configuration names none: outside of
+    /// every range that useradd(8) and systemd hand out.
     public static let defaultServiceID: UInt32 = 1_900_000_000
 
     private let options: DaemonOptions
@@ -44,8 +45,9 @@ public struct Daemon: Sendable {
     private let launcher: LauncherProcess
     private let startedKeeper: Bool
 
-    /// Takes the lock, prepares the directories, starts the keeper and gives up every privilege. Capabilities
-    /// belong to threads (capabilities(7)), so this is called before the process has a second one.
+    /// Takes the lock, prepares the directories, starts the keeper and gives up every privilege.
+    /// Capabilities belong to threads (capabilities(7)), so this is called before the process has a
+    /// second one.
     public init(preparing options: DaemonOptions) throws(DaemonError) {
         self.options = options
         startedAs = getuid()
@@ -54,10 +56,11 @@ public struct Daemon: Sendable {
         (launcher, startedKeeper) = try Self.becomeService(options, startedAs: startedAs)
     }
 
-    /// Runs until SIGTERM or SIGINT, or until a client stops the service. `onReady` is called when the
-    /// socket answers.
+    /// Runs until SIGTERM or SIGINT, or until a client stops the service. `onReady` is called when
+    /// the socket answers.
     public func run(onReady: @escaping @Sendable () -> Void) async throws {
         let directories = options.directories
+        umask(0o077)
         let host = try LauncherHost(
             process: launcher, directories: directories, mayStartKeeper: startedAs != 0,
             logger: options.logger)
@@ -92,7 +95,8 @@ public struct Daemon: Sendable {
             let first = config.subordinateFirst ?? defaultServiceID + 1
             let range = "\(first):\(config.subordinateCount ?? 65536)"
             identity = [
-                "--service-uid", "\(uid)", "--service-gid", "\(gid)", "--sub-uid", range, "--sub-gid",
+                "--service-uid", "\(uid)", "--service-gid", "\(gid)", "--sub-uid", range,
+                "--sub-gid",
                 range,
             ]
         }
@@ -102,7 +106,8 @@ public struct Daemon: Sendable {
         if mustStart { try process.start() }
         let result = csandbox_drop_privileges(isRoot ? uid : uid_t.max, isRoot ? gid : gid_t.max)
         guard result == 0 else {
-            throw DaemonError("privileges could not be dropped: \(String(cString: strerror(-result)))")
+            throw DaemonError(
+                "privileges could not be dropped: \(String(cString: strerror(-result)))")
         }
         try directories.checkReachable()
         return (process, mustStart)
@@ -127,7 +132,8 @@ public struct Daemon: Sendable {
             operatorDirectory: config.agentsDirectory, copies: directories.agentCopies,
             ceilings: ceilings, maximumSource: config.maximumDeploy, logger: options.logger)
         return Supervisor(
-            store: store, host: host, clock: clock, limits: SessionLimits(config, ceilings: ceilings),
+            store: store, host: host, clock: clock,
+            limits: SessionLimits(config, ceilings: ceilings),
             catalog: catalog, logger: options.logger)
     }
 
@@ -147,16 +153,17 @@ public struct Daemon: Sendable {
                 operators: Operators(ownUID: startedAs, group: config.operatorGroup)),
             requestStop: { stopRequests.continuation.yield() })
         let logger = options.logger
-        umask(0o117) // the socket is born 0660; Hummingbird has no mode for it
+        umask(0o117)  // the socket is born 0660; Hummingbird has no mode for it
         let group = ServiceGroup(
             configuration: .init(
                 services: [
-                    .init(service: Work {
-                        try await server.run(logger: logger) {
-                            umask(0o022)
-                            onReady()
-                        }
-                    }),
+                    .init(
+                        service: Work {
+                            try await server.run(logger: logger) {
+                                umask(0o077)
+                                onReady()
+                            }
+                        }),
                     .init(service: Work { try await Self.housekeeping(supervisor) }),
                     .init(service: Drain(supervisor: supervisor)),
                     .init(

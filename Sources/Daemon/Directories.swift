@@ -30,12 +30,14 @@ public struct Directories: Sendable {
     }
 
     private static func absolute(_ path: String) -> String {
-        var path = path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
+        var path =
+            path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
         while path.count > 1, path.hasSuffix("/") { path.removeLast() }
         return path
     }
 
-    /// Creates what is missing and gives it to the service's ids. `group` may enter the runtime directory.
+    /// Creates what is missing and gives it to the service's ids. `group` may enter the runtime
+    /// directory.
     func prepare(owner: (uid: uid_t, gid: gid_t)?, group: gid_t?) throws(DaemonError) {
         for path in [state, state + "/sessions", agentCopies] {
             try make(path, mode: 0o700, owner: owner)
@@ -82,8 +84,8 @@ public struct Directories: Sendable {
         }
     }
 
-    /// One supervisor a state directory: takes the lock, before anything else is touched. The descriptor
-    /// holds it for the life of the process.
+    /// One supervisor a state directory: takes the lock, before anything else is touched. The
+    /// descriptor holds it for the life of the process.
     func lock() throws(DaemonError) -> Int32 {
         do {
             try FileManager.default.createDirectory(

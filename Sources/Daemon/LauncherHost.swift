@@ -84,8 +84,13 @@ actor LauncherHost: SandboxHost {
         onEvent: @escaping @Sendable (InitEvent) -> Void
     ) async throws(SandboxError) -> (link: any SandboxLink, state: InitState) {
         try await InitLink.connect(
-            path: directories.controlSocket(session), process: process, nonce: nonce, reactor: reactor,
+            path: directories.controlSocket(session), process: process, nonce: nonce,
+            reactor: reactor,
             onEvent: onEvent)
+    }
+
+    func find(session: String) async -> ProcessIdentity? {
+        ControlSocket.owner(path: directories.controlSocket(session))
     }
 
     func kill(_ process: ProcessIdentity) async throws(SandboxError) {

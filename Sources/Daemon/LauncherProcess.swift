@@ -59,7 +59,9 @@ struct LauncherProcess: Sendable {
     }
 
     private static func explain(_ text: String) -> String {
-        guard text.hasPrefix("error ") else { return text.isEmpty ? "the launcher ended at once" : text }
+        guard text.hasPrefix("error ") else {
+            return text.isEmpty ? "the launcher ended at once" : text
+        }
         return String(text.dropFirst(6))
     }
 

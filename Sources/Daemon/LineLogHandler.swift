@@ -1,8 +1,8 @@
 internal import Foundation
 public import Logging
 
-/// One line a message on standard error: with the priority prefix of sd-daemon(3) under journald, with the
-/// time elsewhere.
+/// One line a message on standard error: with the priority prefix of sd-daemon(3) under journald,
+/// with the time elsewhere.
 public struct LineLogHandler: LogHandler {
     public var logLevel: Logger.Level
     public var metadata: Logger.Metadata = [:]

@@ -38,9 +38,12 @@ public struct Programs: Sendable {
     public var shippedAgents: String?
 
     public static func current() -> Programs {
-        let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+        let own =
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
         let directory = (own as NSString).deletingLastPathComponent
-        let launchers = [directory + "/superserve-launcher", "/usr/lib/superserve/superserve-launcher"]
+        let launchers = [
+            directory + "/superserve-launcher", "/usr/lib/superserve/superserve-launcher",
+        ]
         let launcher = launchers.first { access($0, X_OK) == 0 } ?? launchers[0]
         return Programs(
             directory: directory, launcher: launcher, shippedAgents: agents(from: directory))
@@ -48,7 +51,8 @@ public struct Programs: Sendable {
 
     /// The installed share directory, or the one of the source tree that the program was built in.
     private static func agents(from directory: String) -> String? {
-        let installed = (directory as NSString).deletingLastPathComponent + "/share/superserve/agents"
+        let installed =
+            (directory as NSString).deletingLastPathComponent + "/share/superserve/agents"
         var candidates = [installed]
         var above = directory
         for _ in 0..<5 where above != "/" {
@@ -88,7 +92,8 @@ public enum Background {
         let answer = FileHandle(fileDescriptor: ends[0], closeOnDealloc: true).readDataToEndOfFile()
         let text = String(decoding: answer, as: UTF8.self).trimmingCharacters(in: .newlines)
         guard text == "ready" else {
-            throw DaemonError(text.hasPrefix("error ") ? String(text.dropFirst(6)) : "it ended at once")
+            throw DaemonError(
+                text.hasPrefix("error ") ? String(text.dropFirst(6)) : "it ended at once")
         }
         print("superserved is running (pid \(pid))")
     }

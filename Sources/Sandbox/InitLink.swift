@@ -114,8 +114,8 @@ public final class InitLink: Sendable {
         self.inbox = inbox
     }
 
-    /// Connects to the init of a session, checks that it is the process it should be, and says hello.
-    /// `onEvent` is called on the reactor's thread, in order, from the replayed log on.
+    /// Connects to the init of a session, checks that it is the process it should be, and says
+    /// hello. `onEvent` is called on the reactor's thread, in order, from the replayed log on.
     public static func connect(
         path: String, process: ProcessIdentity, nonce: [UInt8], reactor: PacketReactor,
         onEvent: @escaping @Sendable (InitEvent) -> Void
@@ -127,7 +127,8 @@ public final class InitLink: Sendable {
         let link = InitLink(connection: connection, inbox: inbox)
         inbox.link.withLock { $0 = link }
         try link.checkPeer(process)
-        let answer: Result<InitState, SandboxError> = await withCheckedContinuation { continuation in
+        let answer: Result<InitState, SandboxError> = await withCheckedContinuation {
+            continuation in
             link.mutex.withLock { $0.hello = continuation }
             do throws(SandboxError) {
                 try connection.start()
@@ -191,7 +192,8 @@ public final class InitLink: Sendable {
     private func answer(_ packet: Packet) {
         let waiter = mutex.withLock { $0.waiting.removeValue(forKey: packet.request) }
         guard let fields = Fields(packet.payload) else {
-            waiter?.resume(returning: .failure(SandboxError(.protocolViolation, stage: "init answer")))
+            waiter?.resume(
+                returning: .failure(SandboxError(.protocolViolation, stage: "init answer")))
             return close()
         }
         if packet.is(CSANDBOX_FAILED) {
@@ -236,7 +238,8 @@ public final class InitLink: Sendable {
 
     private func ask(
         _ type: csandbox_frame_type, _ fields: Fields
-    ) async throws(SandboxError) -> (request: UInt32, fields: Fields, descriptor: PassedDescriptor?) {
+    ) async throws(SandboxError) -> (request: UInt32, fields: Fields, descriptor: PassedDescriptor?)
+    {
         let request = mutex.withLock { state -> UInt32 in
             defer { state.nextRequest = state.nextRequest == .max ? 1 : state.nextRequest + 1 }
             return state.nextRequest
@@ -263,8 +266,8 @@ public final class InitLink: Sendable {
         return (request, found, descriptor)
     }
 
-    /// Starts the agent process `generation`; repeating the newest one does nothing. Whether the program
-    /// could be run comes as a log record.
+    /// Starts the agent process `generation`; repeating the newest one does nothing. Whether the
+    /// program could be run comes as a log record.
     public func start(
         generation: UInt64, arguments: [String], environment: [String: String]
     ) async throws(SandboxError) {
@@ -283,7 +286,8 @@ public final class InitLink: Sendable {
         var position = offset
         while !rest.isEmpty {
             let chunk = rest.prefix(Int(CSANDBOX_CHUNK_MAX))
-            try connection.send(Packet(CSANDBOX_INIT_INPUT, offset: position, payload: Array(chunk)))
+            try connection.send(
+                Packet(CSANDBOX_INIT_INPUT, offset: position, payload: Array(chunk)))
             rest = rest.dropFirst(chunk.count)
             position += UInt64(chunk.count)
         }
@@ -303,7 +307,9 @@ public final class InitLink: Sendable {
     }
 
     /// Signals processes of the session.
-    public func signal(_ number: Int32, generation: UInt64, scope: SignalScope) async throws(SandboxError) {
+    public func signal(_ number: Int32, generation: UInt64, scope: SignalScope)
+        async throws(SandboxError)
+    {
         var fields = Fields()
         fields.add(CSANDBOX_TAG_GENERATION, generation)
         fields.add(CSANDBOX_TAG_SIGNAL, UInt64(number))
@@ -354,7 +360,9 @@ extension InitLink {
     public func outcome(of transfer: FileTransfer) async throws(SandboxError) {
         let failure: SandboxError? = await withCheckedContinuation { continuation in
             let known: SandboxError?? = mutex.withLock { state in
-                if let known = state.finished.removeValue(forKey: transfer.request) { return .some(known) }
+                if let known = state.finished.removeValue(forKey: transfer.request) {
+                    return .some(known)
+                }
                 if state.closed {
                     return .some(SandboxError(.disconnected, stage: "control socket"))
                 }

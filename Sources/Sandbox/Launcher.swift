@@ -83,7 +83,8 @@ public final class Launcher: Sendable {
                 onExit(session, nil)
                 return
             }
-            let (waiter, answer) = state.withLock { state -> (Waiter?, Result<Fields, SandboxError>) in
+            let (waiter, answer) = state.withLock {
+                state -> (Waiter?, Result<Fields, SandboxError>) in
                 if packet.is(CSANDBOX_FAILED) {
                     state.fragments[packet.request] = nil
                     return (
@@ -117,8 +118,8 @@ public final class Launcher: Sendable {
         }
     }
 
-    /// Connects to the launcher's socket and asks for its id pool. `onExit` hears of every init that
-    /// ended, `onClose` of the end of the connection; both on the reactor's thread.
+    /// Connects to the launcher's socket and asks for its id pool. `onExit` hears of every init
+    /// that ended, `onClose` of the end of the connection; both on the reactor's thread.
     public static func connect(
         path: String, reactor: PacketReactor,
         onExit: @escaping @Sendable (String, ProcessIdentity?) -> Void,
@@ -164,7 +165,9 @@ public final class Launcher: Sendable {
         return try answer.get()
     }
 
-    private func ask(_ type: csandbox_frame_type, _ fields: Fields) async throws(SandboxError) -> Fields {
+    private func ask(_ type: csandbox_frame_type, _ fields: Fields) async throws(SandboxError)
+        -> Fields
+    {
         try await Self.ask(inbox, type, fields)
     }
 
@@ -174,7 +177,8 @@ public final class Launcher: Sendable {
         return fields
     }
 
-    /// Makes the session's directories, owned by the ids of its block. Nothing happens where they exist.
+    /// Makes the session's directories, owned by the ids of its block. Nothing happens where they
+    /// exist.
     public func prepare(session: String, block: Int) async throws(SandboxError) {
         var fields = fields(session: session)
         fields.add(CSANDBOX_TAG_BLOCK, UInt64(block))
@@ -193,7 +197,8 @@ public final class Launcher: Sendable {
         }
         fields.add(CSANDBOX_TAG_LINGER, UInt64(plan.linger))
         let answer = try await ask(CSANDBOX_LAUNCHER_SPAWN, fields)
-        guard let pid = answer.number(CSANDBOX_TAG_PID), let start = answer.number(CSANDBOX_TAG_START_TIME)
+        guard let pid = answer.number(CSANDBOX_TAG_PID),
+            let start = answer.number(CSANDBOX_TAG_START_TIME)
         else { throw SandboxError(.protocolViolation, stage: "spawn") }
         return ProcessIdentity(pid: Int32(truncatingIfNeeded: pid), startTime: start)
     }
@@ -212,7 +217,9 @@ public final class Launcher: Sendable {
     }
 
     /// Bytes and files of the session's tree.
-    public func measure(session: String) async throws(SandboxError) -> (bytes: UInt64, files: UInt64) {
+    public func measure(session: String) async throws(SandboxError) -> (
+        bytes: UInt64, files: UInt64
+    ) {
         let answer = try await ask(CSANDBOX_LAUNCHER_MEASURE, fields(session: session))
         return (answer.number(CSANDBOX_TAG_BYTES) ?? 0, answer.number(CSANDBOX_TAG_FILES) ?? 0)
     }

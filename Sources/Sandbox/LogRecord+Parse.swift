@@ -1,8 +1,8 @@
 internal import CSandbox
 
 extension LogRecord {
-    /// The records of a LOG frame whose first byte has the log offset `offset`; nil when the payload is not
-    /// made of whole, known records.
+    /// The records of a LOG frame whose first byte has the log offset `offset`; nil when the
+    /// payload is not made of whole, known records.
     static func parse(_ payload: [UInt8], offset: UInt64) -> [LogRecord]? {
         let size = MemoryLayout<csandbox_record>.size
         var records: [LogRecord] = []
@@ -15,7 +15,9 @@ extension LogRecord {
             let start = position + size
             guard Int(record.length) <= payload.count - start else { return nil }
             position = start + Int(record.length)
-            guard let event = event(type: record.type, Array(payload[start..<position])) else { return nil }
+            guard let event = event(type: record.type, Array(payload[start..<position])) else {
+                return nil
+            }
             records.append(
                 LogRecord(
                     event: event, generation: record.generation, end: offset + UInt64(position)))

@@ -35,7 +35,9 @@ public final class PassedDescriptor: Sendable {
             defer { value = nil }
             return value
         }
-        guard let taken else { throw SandboxError(.protocolViolation, stage: "descriptor taken twice") }
+        guard let taken else {
+            throw SandboxError(.protocolViolation, stage: "descriptor taken twice")
+        }
         return OwnedDescriptor(taken)
     }
 }

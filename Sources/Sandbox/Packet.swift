@@ -8,7 +8,9 @@ struct Packet: Sendable {
     var payload: [UInt8] = []
     var descriptor: PassedDescriptor?
 
-    init(_ type: csandbox_frame_type, request: UInt32 = 0, offset: UInt64 = 0, payload: [UInt8] = []) {
+    init(
+        _ type: csandbox_frame_type, request: UInt32 = 0, offset: UInt64 = 0, payload: [UInt8] = []
+    ) {
         self.type = UInt16(type.rawValue)
         self.request = request
         self.offset = offset
@@ -93,7 +95,9 @@ struct Fields: Sendable {
     }
 
     func texts(_ tag: csandbox_tag) -> [String] {
-        items.filter { $0.tag == UInt16(tag.rawValue) }.map { String(decoding: $0.value, as: UTF8.self) }
+        items.filter { $0.tag == UInt16(tag.rawValue) }.map {
+            String(decoding: $0.value, as: UTF8.self)
+        }
     }
 
     func number(_ tag: csandbox_tag) -> UInt64? {

@@ -2,7 +2,8 @@ internal import CSandbox
 internal import Glibc
 internal import Synchronization
 
-/// One seqpacket connection. Sending never blocks: what the socket does not take waits in a bounded queue.
+/// One seqpacket connection. Sending never blocks: what the socket does not take waits in a bounded
+/// queue.
 final class PacketConnection: Sendable {
     /// Bytes that may wait for a peer that does not read.
     static let maximumQueued = 4 << 20
@@ -92,7 +93,8 @@ final class PacketConnection: Sendable {
             if count == -Int(EAGAIN) || count == -Int(EINTR) { return true }
             guard count > 0,
                 let packet = Packet(
-                    bytes: UnsafeRawBufferPointer(rebasing: buffer[..<Int(count)]), descriptor: received)
+                    bytes: UnsafeRawBufferPointer(rebasing: buffer[..<Int(count)]),
+                    descriptor: received)
             else { return false }
             handler(packet)
         }

@@ -3,8 +3,8 @@ internal import Foundation
 internal import Glibc
 internal import Synchronization
 
-/// One thread that reads every control socket of the supervisor. It never blocks on one of them, and
-/// hands what it reads to each connection's handler in order.
+/// One thread that reads every control socket of the supervisor. It never blocks on one of them,
+/// and hands what it reads to each connection's handler in order.
 public final class PacketReactor: Sendable {
     private struct State {
         var connections: [UInt64: PacketConnection] = [:]
@@ -23,8 +23,8 @@ public final class PacketReactor: Sendable {
         thread.start()
     }
 
-    /// Connects to the seqpacket socket at `path`. `handler` is called on the reactor's thread for each
-    /// packet and once with nil at the end; it must not block.
+    /// Connects to the seqpacket socket at `path`. `handler` is called on the reactor's thread for
+    /// each packet and once with nil at the end; it must not block.
     func connect(
         path: String, handler: @escaping @Sendable (Packet?) -> Void
     ) throws(SandboxError) -> PacketConnection {

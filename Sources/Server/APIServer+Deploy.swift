@@ -8,8 +8,8 @@ internal import Sessions
 internal import Synchronization
 
 extension APIServer {
-    /// `POST /v1/agents`: a tar stream that begins with `superserve.yaml`; what is below `source/` becomes
-    /// the agent's source. Nothing is registered before the whole archive has been read.
+    /// `POST /v1/agents`: a tar stream that begins with `superserve.yaml`; what is below `source/`
+    /// becomes the agent's source. Nothing is registered before the whole archive has been read.
     func deploy(_ request: Request, caller: Caller) async throws -> Response {
         let staged = try await supervisor.catalog.stage()
         do {
@@ -17,7 +17,9 @@ extension APIServer {
             for try await bytes in request.body {
                 try await NIOThreadPool.singleton.runIfActive { try unpacker.feed(bytes) }
             }
-            let (yaml, files) = try await NIOThreadPool.singleton.runIfActive { try unpacker.finish() }
+            let (yaml, files) = try await NIOThreadPool.singleton.runIfActive {
+                try unpacker.finish()
+            }
             if files == 0 { await supervisor.catalog.discard(staged) }
             let version = try await supervisor.catalog.deploy(
                 yaml: yaml, source: files == 0 ? nil : staged, trusted: caller.isOperator)
@@ -33,7 +35,8 @@ extension APIServer {
     }
 }
 
-/// Unpacks an upload piece by piece, on whatever thread of the pool has it at the moment; one at a time.
+/// Unpacks an upload piece by piece, on whatever thread of the pool has it at the moment; one at a
+/// time.
 private final class Unpacker: Sendable {
     private struct State {
         var extractor: TarExtractor
@@ -54,9 +57,12 @@ private final class Unpacker: Sendable {
         let extractor = TarExtractor(
             into: try DirectoryHandle(path: directory),
             options: .init(
-                selection: .below("source"), modes: .normalised, links: .insideTree(orBelow: ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc"]),
+                selection: .below("source"), modes: .normalised,
+                links: .insideTree(orBelow: ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc"]),
                 limits: .init(entries: 100_000, bytes: Int64(maximumBytes)),
-                firstFile: .init(name: "superserve.yaml", limit: Self.maximumYAML) { yaml.bytes = $0 }))
+                firstFile: .init(name: "superserve.yaml", limit: Self.maximumYAML) {
+                    yaml.bytes = $0
+                }))
         state = Mutex(State(extractor: extractor, yaml: yaml))
     }
 

@@ -5,8 +5,8 @@ internal import NIOCore
 internal import Sandbox
 internal import Sessions
 
-// Files in and out of a session. The supervisor never touches the session's tree: a helper inside the
-// session, with the session's rights, reads and writes; only tar streams pass through here.
+// Files in and out of a session. The supervisor never touches the session's tree: a helper inside
+// the session, with the session's rights, reads and writes; only tar streams pass through here.
 
 extension APIServer {
     func addFileRoutes(to group: RouterGroup<PeerContext>) {
@@ -29,7 +29,8 @@ extension APIServer {
             !path.utf8.contains(0)
         else {
             throw WireError(
-                code: .badRequest, message: "'path' must name a file in the session, in less than 4096 bytes")
+                code: .badRequest,
+                message: "'path' must name a file in the session, in less than 4096 bytes")
         }
         return path.hasPrefix("/") ? path : "/workspace/" + path
     }
@@ -61,7 +62,8 @@ extension APIServer {
             })
     }
 
-    private func upload(_ body: RequestBody, to path: String, _ link: any SandboxLink) async throws {
+    private func upload(_ body: RequestBody, to path: String, _ link: any SandboxLink) async throws
+    {
         let transfer: FileTransfer
         do throws(SandboxError) {
             transfer = try await link.writeFiles(path)
@@ -77,7 +79,8 @@ extension APIServer {
                     total += bytes.readableBytes
                     guard total <= options.maximumUpload else {
                         throw WireError(
-                            code: .tooLarge, message: "The upload is larger than \(options.maximumUpload) bytes")
+                            code: .tooLarge,
+                            message: "The upload is larger than \(options.maximumUpload) bytes")
                     }
                     try await outbound.write(bytes)
                 }

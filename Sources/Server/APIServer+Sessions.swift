@@ -57,7 +57,8 @@ extension APIServer {
                 context.parameter("id"), to: body.content, caller: context.caller)
             if body.detach == true {
                 return try Answer.json(
-                    WireAccepted(sessionId: id.description, turn: turn.number, firstSeq: turn.firstSeq),
+                    WireAccepted(
+                        sessionId: id.description, turn: turn.number, firstSeq: turn.firstSeq),
                     status: .accepted)
             }
             return Answer.stream(
@@ -68,20 +69,25 @@ extension APIServer {
             var after = try request.integerQuery("after", Int64.self) ?? 0
             if let name = HTTPField.Name("Last-Event-ID"), let last = request.headers[name] {
                 guard let number = Int64(last) else {
-                    throw WireError(code: .badRequest, message: "Last-Event-ID must be a whole number")
+                    throw WireError(
+                        code: .badRequest, message: "Last-Event-ID must be a whole number")
                 }
                 after = number
             }
             let follow = request.query("follow") == nil || request.flag("follow")
-            return Answer.stream(supervisor.events(id, after: max(0, after), turn: nil, follow: follow))
+            return Answer.stream(
+                supervisor.events(id, after: max(0, after), turn: nil, follow: follow))
         }
         group.post("/cancel") { _, context in
-            let record = try await supervisor.cancel(context.parameter("id"), caller: context.caller)
+            let record = try await supervisor.cancel(
+                context.parameter("id"), caller: context.caller)
             return try Answer.json(
-                try await supervisor.show(record), status: record.phase == .active ? .accepted : .ok)
+                try await supervisor.show(record), status: record.phase == .active ? .accepted : .ok
+            )
         }
         group.post("/resume") { _, context in
-            let record = try await supervisor.resume(context.parameter("id"), caller: context.caller)
+            let record = try await supervisor.resume(
+                context.parameter("id"), caller: context.caller)
             return try Answer.json(try await supervisor.show(record))
         }
         group.post("/end") { _, context in

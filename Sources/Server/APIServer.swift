@@ -23,7 +23,8 @@ public struct ServerOptions: Sendable {
     public var operators: Operators
 
     public init(
-        socketPath: String, stateDirectory: String, version: String, capacity: Int, maximumDeploy: Int,
+        socketPath: String, stateDirectory: String, version: String, capacity: Int,
+        maximumDeploy: Int,
         maximumUpload: Int, maximumClients: Int, operators: Operators
     ) {
         self.socketPath = socketPath
@@ -46,15 +47,16 @@ public struct APIServer: Sendable {
 
     /// `requestStop` is called when a client asks for the end of the whole service.
     public init(
-        supervisor: Supervisor, options: ServerOptions, requestStop: @escaping @Sendable () async -> Void
+        supervisor: Supervisor, options: ServerOptions,
+        requestStop: @escaping @Sendable () async -> Void
     ) {
         self.supervisor = supervisor
         self.options = options
         self.requestStop = requestStop
     }
 
-    /// Serves until the task is cancelled or the process is told to stop. `onReady` is called once the
-    /// socket takes connections.
+    /// Serves until the task is cancelled or the process is told to stop. `onReady` is called once
+    /// the socket takes connections.
     public func run(logger: Logger, onReady: @escaping @Sendable () async -> Void) async throws {
         let router = Router(context: PeerContext.self)
         router.add(middleware: PeerMiddleware(operators: options.operators))

@@ -7,7 +7,8 @@ internal import Sessions
 
 /// Builds the API's answers.
 enum Answer {
-    static func json(_ value: some Encodable, status: HTTPResponse.Status = .ok) throws -> Response {
+    static func json(_ value: some Encodable, status: HTTPResponse.Status = .ok) throws -> Response
+    {
         var data = try WireCoding.encoder().encode(value)
         data.append(UInt8(ascii: "\n"))
         return Response(
@@ -24,7 +25,8 @@ enum Answer {
         case .badRequest: .badRequest
         case .forbidden: .forbidden
         case .sessionNotFound, .agentNotFound, .fileNotFound: .notFound
-        case .sessionAmbiguous, .sessionActive, .sessionNotResumable, .sessionAlreadyEnded, .fileFailed:
+        case .sessionAmbiguous, .sessionActive, .sessionNotResumable, .sessionAlreadyEnded,
+            .fileFailed:
             .conflict
         case .agentInvalid: .unprocessableContent
         case .tooLarge: .contentTooLarge
@@ -62,7 +64,8 @@ extension Request {
         uri.queryParameters[Substring(name)].map(String.init)
     }
 
-    func integerQuery<T: FixedWidthInteger>(_ name: String, _ type: T.Type) throws(WireError) -> T? {
+    func integerQuery<T: FixedWidthInteger>(_ name: String, _ type: T.Type) throws(WireError) -> T?
+    {
         guard let text = query(name) else { return nil }
         guard let value = T(text) else {
             throw WireError(code: .badRequest, message: "'\(name)' must be a whole number")
@@ -84,7 +87,8 @@ extension Request {
         do {
             return try WireCoding.decoder().decode(T.self, from: Data(buffer.readableBytesView))
         } catch {
-            throw WireError(code: .badRequest, message: "The body is not the JSON that was expected")
+            throw WireError(
+                code: .badRequest, message: "The body is not the JSON that was expected")
         }
     }
 }

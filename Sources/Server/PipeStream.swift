@@ -20,12 +20,14 @@ enum PipeStream {
     /// What a helper's failure means to a client.
     static func wire(_ error: SandboxError, path: String) -> WireError {
         let notFound = error.errno == 2 || error.errno == 20
-        let text = error.detail.isEmpty ? "\(path): \(SandboxError.name(of: error.errno))" : "\(error)"
+        let text =
+            error.detail.isEmpty ? "\(path): \(SandboxError.name(of: error.errno))" : "\(error)"
         return WireError(code: notFound ? .fileNotFound : .fileFailed, message: text)
     }
 }
 
-/// The bytes of a helper's pipe, read only when somebody asks for more. Letting it go closes the pipe.
+/// The bytes of a helper's pipe, read only when somebody asks for more. Letting it go closes the
+/// pipe.
 final class PulledPipe: Sendable {
     private let demand: AsyncStream<Void>.Continuation
     private let chunks: AsyncThrowingStream<ByteBuffer, any Error>

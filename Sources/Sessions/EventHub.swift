@@ -1,7 +1,7 @@
 internal import Synchronization
 
-/// Tells readers of event streams that there is more to read. It carries no events: readers take them from
-/// the store at their own pace, so a slow reader costs no memory.
+/// Tells readers of event streams that there is more to read. It carries no events: readers take
+/// them from the store at their own pace, so a slow reader costs no memory.
 public final class EventHub: Sendable {
     private struct State {
         var nextKey: UInt64 = 0
@@ -13,8 +13,8 @@ public final class EventHub: Sendable {
 
     public init() {}
 
-    /// A stream that yields after each change of the session; changes that come together yield once.
-    /// It ends when the hub is closed.
+    /// A stream that yields after each change of the session; changes that come together yield
+    /// once. It ends when the hub is closed.
     public func changes(of session: SessionID) -> AsyncStream<Void> {
         let (stream, continuation) = AsyncStream.makeStream(
             of: Void.self, bufferingPolicy: .bufferingNewest(1))

@@ -1,7 +1,7 @@
 public import API
 
-/// The events of a session after a number, in order: what is stored, then what comes. A reader that is slow
-/// or gone costs the session nothing.
+/// The events of a session after a number, in order: what is stored, then what comes. A reader that
+/// is slow or gone costs the session nothing.
 public struct EventReader: AsyncSequence, Sendable {
     public typealias Element = WireEvent
 
@@ -44,8 +44,11 @@ public struct EventReader: AsyncSequence, Sendable {
                     finished = true
                     return last
                 }
-                guard reader.follow, await changes.next(isolation: #isolation) != nil else { return nil }
-                let isHeartbeat = lastYield.duration(to: .now) > .seconds(APILimits.heartbeatSeconds - 1)
+                guard reader.follow, await changes.next(isolation: #isolation) != nil else {
+                    return nil
+                }
+                let isHeartbeat =
+                    lastYield.duration(to: .now) > .seconds(APILimits.heartbeatSeconds - 1)
                 if try await !readPage(), isHeartbeat {
                     lastYield = .now
                     return WireEvent(type: .heartbeat)
@@ -60,7 +63,8 @@ public struct EventReader: AsyncSequence, Sendable {
                 buffer = events[...]
                 return !events.isEmpty
             } catch {
-                throw WireError(code: .storageFailed, message: "The events could not be read: \(error)")
+                throw WireError(
+                    code: .storageFailed, message: "The events could not be read: \(error)")
             }
         }
 
@@ -78,7 +82,8 @@ public struct EventReader: AsyncSequence, Sendable {
             do throws(StoreError) {
                 record = try await reader.store.session(reader.id)
             } catch {
-                throw WireError(code: .storageFailed, message: "The session could not be read: \(error)")
+                throw WireError(
+                    code: .storageFailed, message: "The session could not be read: \(error)")
             }
             if let record, record.phase.isLive { return nil }
             if let turn = reader.turn {

@@ -33,7 +33,9 @@ public enum LifecycleRefusal: Error, Sendable, Hashable {
 
 extension SessionPhase {
     /// Takes one event. Total: every pair of phase and event has an answer.
-    public mutating func handle(_ event: LifecycleEvent) throws(LifecycleRefusal) -> [LifecycleEffect] {
+    public mutating func handle(_ event: LifecycleEvent) throws(LifecycleRefusal)
+        -> [LifecycleEffect]
+    {
         switch (self, event) {
         case (.creating, .created):
             self = .idle
@@ -65,7 +67,8 @@ extension SessionPhase {
             (.timeout, .resumed):
             throw .over
         case (.creating, .messageAccepted), (.creating, .resumed), (.creating, .turnFinished),
-            (.creating, .deadlinePassed), (.idle, .created), (.active, .created), (.ended, .created),
+            (.creating, .deadlinePassed), (.idle, .created), (.active, .created),
+            (.ended, .created),
             (.timeout, .created), (.idle, .turnFinished), (.ended, .turnFinished),
             (.timeout, .turnFinished), (.active, .deadlinePassed), (.ended, .deadlinePassed),
             (.timeout, .deadlinePassed):

@@ -63,11 +63,13 @@ public struct MountCeilings: Sendable {
         path == ancestor || ancestor == "/" || path.hasPrefix(ancestor + "/")
     }
 
-    /// Why the definition may not be used, or nil. `trusted` agents are free of the ceilings, not of the
-    /// forbidden paths.
+    /// Why the definition may not be used, or nil. `trusted` agents are free of the ceilings, not
+    /// of the forbidden paths.
     public func objection(to definition: AgentDefinition, trusted: Bool) -> String? {
         for mount in definition.mounts {
-            if let text = objection(to: mount.host, kind: "mounts", ceilings: mounts, trusted: trusted) {
+            if let text = objection(
+                to: mount.host, kind: "mounts", ceilings: mounts, trusted: trusted)
+            {
                 return text
             }
         }
@@ -76,7 +78,9 @@ public struct MountCeilings: Sendable {
         }
     }
 
-    private func objection(to path: String, kind: String, ceilings: [String], trusted: Bool) -> String? {
+    private func objection(to path: String, kind: String, ceilings: [String], trusted: Bool)
+        -> String?
+    {
         let real = Self.resolved(path)
         for secret in forbidden where Self.isBelow(real, secret) || Self.isBelow(secret, real) {
             return "'\(kind)' names \(path), which holds the supervisor's own state"

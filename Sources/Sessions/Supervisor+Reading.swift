@@ -6,8 +6,8 @@ internal import Settings
 // What only reads: finding, listing, showing.
 
 extension Supervisor {
-    /// Finds the session that an id or a prefix means. Short prefixes find the caller's own sessions; anybody
-    /// else's needs at least 12 digits (spec row 13).
+    /// Finds the session that an id or a prefix means. Short prefixes find the caller's own
+    /// sessions; anybody else's needs at least 12 digits (spec row 13).
     public func resolve(_ text: String, caller: Caller) async throws(WireError) -> SessionID {
         guard let prefix = SessionID.normalise(prefix: text) else { throw .notFound(text) }
         let own = try await matches(prefix, participant: caller.user.uid)
@@ -19,11 +19,15 @@ extension Supervisor {
         throw all.isEmpty ? .notFound(text) : ambiguous(text, all)
     }
 
-    private func matches(_ prefix: String, participant: UInt32?) async throws(WireError) -> [SessionID] {
+    private func matches(_ prefix: String, participant: UInt32?) async throws(WireError)
+        -> [SessionID]
+    {
         do throws(StoreError) {
-            return try await context.store.matches(prefix: prefix, participant: participant, limit: 10)
+            return try await context.store.matches(
+                prefix: prefix, participant: participant, limit: 10)
         } catch {
-            throw WireError(code: .storageFailed, message: "The sessions could not be read: \(error)")
+            throw WireError(
+                code: .storageFailed, message: "The sessions could not be read: \(error)")
         }
     }
 
@@ -41,7 +45,8 @@ extension Supervisor {
         do throws(StoreError) {
             if let record = try await context.store.session(id) { return record }
         } catch {
-            throw WireError(code: .storageFailed, message: "The session could not be read: \(error)")
+            throw WireError(
+                code: .storageFailed, message: "The session could not be read: \(error)")
         }
         throw .notFound(id.short)
     }
@@ -58,19 +63,24 @@ extension Supervisor {
             }
             return wire(record, participants: participants, turn: turn)
         } catch {
-            throw WireError(code: .storageFailed, message: "The session could not be read: \(error)")
+            throw WireError(
+                code: .storageFailed, message: "The session could not be read: \(error)")
         }
     }
 
-    private func wire(_ record: SessionRecord, participants: [WireUser], turn: WireTurn?) -> WireSession {
+    private func wire(_ record: SessionRecord, participants: [WireUser], turn: WireTurn?)
+        -> WireSession
+    {
         let left = record.deadline?.remaining(context.clock.boot, wall: context.clock.wall)
         return WireSession(
             id: record.id.description, shortId: record.id.short,
             agent: .init(id: record.agentID, name: record.agentName, version: record.agentVersion),
             status: record.phase.status, reason: record.reason?.rawValue, title: record.title,
-            messages: record.messages, createdAt: record.createdAt, lastActiveAt: record.lastActiveAt,
+            messages: record.messages, createdAt: record.createdAt,
+            lastActiveAt: record.lastActiveAt,
             endedAt: record.endedAt, idleTimeoutSeconds: record.idleTimeout,
-            expiresAt: left.map { context.clock.wall.addingTimeInterval($0) }, lastSeq: record.lastSeq,
+            expiresAt: left.map { context.clock.wall.addingTimeInterval($0) },
+            lastSeq: record.lastSeq,
             creator: record.creator,
             participants: [record.creator] + participants.filter { $0.uid != record.creator.uid },
             turn: turn)
@@ -81,7 +91,8 @@ extension Supervisor {
         agent: String?, status: SessionStatus?, limit: Int, everybody: Bool, caller: Caller
     ) async throws(WireError) -> WireSessionList {
         guard !everybody || caller.isOperator else {
-            throw WireError(code: .forbidden, message: "Only operators may list everybody's sessions")
+            throw WireError(
+                code: .forbidden, message: "Only operators may list everybody's sessions")
         }
         let query = SessionQuery(
             participant: everybody ? nil : caller.user.uid, agent: agent, status: status,
@@ -90,7 +101,8 @@ extension Supervisor {
         do throws(StoreError) {
             found = try await context.store.list(query)
         } catch {
-            throw WireError(code: .storageFailed, message: "The sessions could not be read: \(error)")
+            throw WireError(
+                code: .storageFailed, message: "The sessions could not be read: \(error)")
         }
         var sessions: [WireSession] = []
         for record in found.sessions { sessions.append(try await show(record)) }
@@ -116,19 +128,22 @@ extension Supervisor {
                         role: "user", turn: turn.number, content: turn.content,
                         createdAt: turn.acceptedAt, user: turn.user, status: nil, durationMs: nil,
                         error: nil))
-                let text = try await context.store.answer(id, turn: turn.number, limit: max(0, budget))
+                let text = try await context.store.answer(
+                    id, turn: turn.number, limit: max(0, budget))
                 budget -= text.utf8.count
                 messages.append(answer(turn, text))
             }
         } catch {
-            throw WireError(code: .storageFailed, message: "The history could not be read: \(error)")
+            throw WireError(
+                code: .storageFailed, message: "The history could not be read: \(error)")
         }
         return WireHistory(session: session, messages: messages)
     }
 
     private func answer(_ turn: TurnRecord, _ text: String) -> WireMessage {
         var message = WireMessage(
-            role: "agent", turn: turn.number, content: text, createdAt: turn.endedAt ?? turn.acceptedAt,
+            role: "agent", turn: turn.number, content: text,
+            createdAt: turn.endedAt ?? turn.acceptedAt,
             user: nil, status: "streaming", durationMs: turn.duration, error: nil)
         switch turn.outcome {
         case .completed: message.status = "completed"
@@ -142,9 +157,12 @@ extension Supervisor {
     }
 
     /// Events after number `after`; `turn` ends the stream with that turn.
-    public nonisolated func events(_ id: SessionID, after: Int64, turn: Int?, follow: Bool) -> EventReader {
+    public nonisolated func events(_ id: SessionID, after: Int64, turn: Int?, follow: Bool)
+        -> EventReader
+    {
         EventReader(
-            id: id, after: after, turn: turn, follow: follow, store: context.store, hub: context.hub)
+            id: id, after: after, turn: turn, follow: follow, store: context.store, hub: context.hub
+        )
     }
 
     /// An agent as the API shows it.
@@ -170,7 +188,8 @@ extension Supervisor {
         do throws(StoreError) {
             return try await context.store.withSandbox().count
         } catch {
-            throw WireError(code: .storageFailed, message: "The sessions could not be read: \(error)")
+            throw WireError(
+                code: .storageFailed, message: "The sessions could not be read: \(error)")
         }
     }
 }

@@ -17,8 +17,8 @@ public struct Caller: Sendable, Hashable {
     }
 }
 
-/// Everything the API can do. It finds the session, checks what the caller may, and hands the work to the
-/// session's driver.
+/// Everything the API can do. It finds the session, checks what the caller may, and hands the work
+/// to the session's driver.
 public actor Supervisor {
     let context: DriverContext
     public nonisolated let catalog: AgentCatalog
@@ -29,7 +29,8 @@ public actor Supervisor {
     private var isDraining = false
 
     public init(
-        store: any SessionStore, host: any SandboxHost, clock: any SessionClock, limits: SessionLimits,
+        store: any SessionStore, host: any SandboxHost, clock: any SessionClock,
+        limits: SessionLimits,
         catalog: AgentCatalog, logger: Logger
     ) {
         context = DriverContext(
@@ -70,7 +71,9 @@ public actor Supervisor {
         }
     }
 
-    private static func load(_ id: SessionID, _ context: DriverContext) async throws -> SessionDriver {
+    private static func load(_ id: SessionID, _ context: DriverContext) async throws
+        -> SessionDriver
+    {
         guard let record = try await context.store.session(id) else {
             throw WireError.notFound(id.short)
         }
@@ -123,7 +126,8 @@ public actor Supervisor {
 
     // MARK: - Sessions
 
-    /// Creates a session with `agent`. `idleTimeout` in seconds, nil for the agent's or the default.
+    /// Creates a session with `agent`. `idleTimeout` in seconds, nil for the agent's or the
+    /// default.
     public func create(
         agent name: String, idleTimeout: Int?, caller: Caller
     ) async throws(WireError) -> SessionRecord {
@@ -163,7 +167,8 @@ public actor Supervisor {
         switch error.code {
         case .noBlock:
             WireError(
-                code: .capacity, message: "All \(blocks) sessions that this supervisor can hold are in use",
+                code: .capacity,
+                message: "All \(blocks) sessions that this supervisor can hold are in use",
                 hint: "superserve sessions end <id>")
         default:
             WireError(code: .storageFailed, message: "The session could not be stored: \(error)")
@@ -217,7 +222,9 @@ public actor Supervisor {
         try await ask(id) { .discard($0) }
     }
 
-    private func requireOwner(_ id: SessionID, _ caller: Caller, to verb: String) async throws(WireError) {
+    private func requireOwner(_ id: SessionID, _ caller: Caller, to verb: String)
+        async throws(WireError)
+    {
         let record = try await record(id)
         guard caller.isOperator || record.creator.uid == caller.user.uid else {
             throw WireError(
@@ -262,6 +269,9 @@ public actor Supervisor {
         do throws(SandboxError) {
             for tree in try await context.host.list() where !known.contains(tree) {
                 context.logger.notice("removing the left-over tree of session \(tree.prefix(12))")
+                if let process = await context.host.find(session: tree) {
+                    try await context.host.kill(process)
+                }
                 try await context.host.destroy(session: tree)
             }
         } catch {
@@ -313,7 +323,8 @@ extension WireError {
     static func notFound(_ text: String) -> WireError {
         WireError(
             code: .sessionNotFound,
-            message: "No session found matching '\(TerminalText.neutralised(String(text.prefix(80))))'",
+            message:
+                "No session found matching '\(TerminalText.neutralised(String(text.prefix(80))))'",
             hint: "superserve sessions list")
     }
 }

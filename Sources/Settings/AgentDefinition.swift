@@ -49,7 +49,8 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
     public static let defaultCancelGrace = 5
 
     static let keys = [
-        "name", "command", "continue", "protocol", "source", "root", "mounts", "env", "idle_timeout",
+        "name", "command", "continue", "protocol", "source", "root", "mounts", "env",
+        "idle_timeout",
         "turn_timeout", "start_timeout", "cancel_grace",
     ]
 
@@ -124,7 +125,8 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
             let host = String(parts[0])
             let inside = parts.count == 2 ? String(parts[1]) : host
             for path in [host, inside] where !isPlain(path) {
-                throw map.error("mounts", "has '\(text)': paths must be absolute, without '.', '..' or '//'")
+                throw map.error(
+                    "mounts", "has '\(text)': paths must be absolute, without '.', '..' or '//'")
             }
             result.append(Mount(host: host, inside: inside))
         }
@@ -138,18 +140,22 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
         }
     }
 
-    private static func environment(_ map: inout StrictMapping) throws(SettingsError) -> [String: String] {
+    private static func environment(_ map: inout StrictMapping) throws(SettingsError) -> [String:
+        String]
+    {
         let values = try map.dictionary("env") ?? [:]
         for name in values.keys {
             let isName = name.utf8.allSatisfy {
-                ($0 >= 0x30 && $0 <= 0x39) || ($0 >= 0x41 && $0 <= 0x5a) || ($0 >= 0x61 && $0 <= 0x7a)
+                ($0 >= 0x30 && $0 <= 0x39) || ($0 >= 0x41 && $0 <= 0x5a)
+                    || ($0 >= 0x61 && $0 <= 0x7a)
                     || $0 == 0x5f
             }
             guard isName, let first = name.utf8.first, !(0x30...0x39).contains(first) else {
                 throw map.error("env", "has '\(name)', which is no name of a variable")
             }
             guard !name.hasPrefix("SUPERSERVE") else {
-                throw map.error("env", "has '\(name)': names that begin with SUPERSERVE are the supervisor's")
+                throw map.error(
+                    "env", "has '\(name)': names that begin with SUPERSERVE are the supervisor's")
             }
         }
         return values

@@ -48,17 +48,20 @@ struct StrictMapping {
     private init(node: Node, file: String, what: String) throws(SettingsError) {
         guard case .mapping(let mapping) = node else {
             throw SettingsError(
-                file: file, line: node.mark?.line, message: "\(what) must be a mapping of keys to values")
+                file: file, line: node.mark?.line,
+                message: "\(what) must be a mapping of keys to values")
         }
         self.file = file
         line = node.mark?.line
         entries = []
         for (keyNode, value) in mapping {
             guard let key = keyNode.scalar?.string else {
-                throw SettingsError(file: file, line: keyNode.mark?.line, message: "a key must be a word")
+                throw SettingsError(
+                    file: file, line: keyNode.mark?.line, message: "a key must be a word")
             }
             if entries.contains(where: { $0.key == key }) {
-                throw SettingsError(file: file, line: keyNode.mark?.line, message: "'\(key)' is given twice")
+                throw SettingsError(
+                    file: file, line: keyNode.mark?.line, message: "'\(key)' is given twice")
             }
             entries.append((key, keyNode.mark?.line, value))
         }
@@ -83,7 +86,9 @@ struct StrictMapping {
     private mutating func node(_ key: String) -> Node? {
         taken.insert(key)
         guard let node = entries.first(where: { $0.key == key })?.node else { return nil }
-        if let scalar = node.scalar, scalar.string.isEmpty || scalar.string == "~", scalar.style == .plain {
+        if let scalar = node.scalar, scalar.string.isEmpty || scalar.string == "~",
+            scalar.style == .plain
+        {
             return nil
         }
         return node
@@ -98,8 +103,11 @@ struct StrictMapping {
         return try checked(text, key: key, maximum: maximum)
     }
 
-    private func checked(_ text: String, key: String, maximum: Int) throws(SettingsError) -> String {
-        guard text.utf8.count <= maximum else { throw error(key, "is longer than \(maximum) bytes") }
+    private func checked(_ text: String, key: String, maximum: Int) throws(SettingsError) -> String
+    {
+        guard text.utf8.count <= maximum else {
+            throw error(key, "is longer than \(maximum) bytes")
+        }
         guard !text.utf8.contains(0) else { throw error(key, "contains a NUL character") }
         return text
     }
@@ -110,7 +118,9 @@ struct StrictMapping {
         guard sequence.count <= maximum else { throw error(key, "has more than \(maximum) items") }
         var result: [String] = []
         for item in sequence {
-            guard let text = item.scalar?.string else { throw error(key, "must be a list of texts") }
+            guard let text = item.scalar?.string else {
+                throw error(key, "must be a list of texts")
+            }
             result.append(try checked(text, key: key, maximum: 1 << 17))
         }
         return result
@@ -151,10 +161,14 @@ struct StrictMapping {
         return value
     }
 
-    mutating func dictionary(_ key: String, maximum: Int = 256) throws(SettingsError) -> [String: String]? {
+    mutating func dictionary(_ key: String, maximum: Int = 256) throws(SettingsError) -> [String:
+        String]?
+    {
         guard let node = node(key) else { return nil }
         let inner = try StrictMapping(node: node, file: file, what: "'\(key)'")
-        guard inner.entries.count <= maximum else { throw error(key, "has more than \(maximum) entries") }
+        guard inner.entries.count <= maximum else {
+            throw error(key, "has more than \(maximum) entries")
+        }
         var result: [String: String] = [:]
         for entry in inner.entries {
             guard let text = entry.node.scalar?.string else {
@@ -191,7 +205,8 @@ extension Duration {
             digits = text.dropLast()
             factor = unit
         }
-        guard !digits.isEmpty, digits.allSatisfy({ $0.isASCII && $0.isNumber }), let value = Int(digits)
+        guard !digits.isEmpty, digits.allSatisfy({ $0.isASCII && $0.isNumber }),
+            let value = Int(digits)
         else { return nil }
         let (product, overflow) = value.multipliedReportingOverflow(by: factor)
         return overflow ? nil : product
@@ -210,7 +225,8 @@ extension YamlError {
 
     fileprivate var summary: String {
         switch self {
-        case .scanner(_, let problem, _, _), .parser(_, let problem, _, _), .composer(_, let problem, _, _):
+        case .scanner(_, let problem, _, _), .parser(_, let problem, _, _),
+            .composer(_, let problem, _, _):
             "not YAML: \(problem)"
         case .reader(let problem, _, _, _): "not YAML: \(problem)"
         case .duplicatedKeysInMapping: "a key is given twice"

@@ -43,7 +43,8 @@ public struct SupervisorConfig: Sendable, Hashable {
 
     static let keys = [
         "idle_timeout", "archive_retention", "linger", "max_sessions", "max_message", "max_line",
-        "max_turn_output", "max_deploy", "max_upload", "max_clients", "socket_group", "operator_group",
+        "max_turn_output", "max_deploy", "max_upload", "max_clients", "socket_group",
+        "operator_group",
         "agents_directory", "allowed_mounts", "allowed_roots", "service_uid", "service_gid",
         "subordinate_first", "subordinate_count", "log_level",
     ]
@@ -55,12 +56,14 @@ public struct SupervisorConfig: Sendable, Hashable {
     public init(yaml text: String, file: String) throws(SettingsError) {
         var map = try StrictMapping(text: text, file: file)
         idleTimeout = try map.seconds("idle_timeout", in: 10...2_592_000) ?? idleTimeout
-        archiveRetention = try map.seconds("archive_retention", in: 0...315_360_000) ?? archiveRetention
+        archiveRetention =
+            try map.seconds("archive_retention", in: 0...315_360_000) ?? archiveRetention
         linger = try map.seconds("linger", in: 0...31_536_000) ?? linger
         maximumSessions = try map.integer("max_sessions", in: 1...100_000) ?? maximumSessions
         maximumMessage = try map.bytes("max_message", in: 1024...(1 << 20)) ?? maximumMessage
         maximumLine = try map.bytes("max_line", in: 4096...(16 << 20)) ?? maximumLine
-        maximumTurnOutput = try map.bytes("max_turn_output", in: 65536...(1 << 40)) ?? maximumTurnOutput
+        maximumTurnOutput =
+            try map.bytes("max_turn_output", in: 65536...(1 << 40)) ?? maximumTurnOutput
         maximumDeploy = try map.bytes("max_deploy", in: 1024...(16 << 30)) ?? maximumDeploy
         maximumUpload = try map.bytes("max_upload", in: 1024...(1 << 40)) ?? maximumUpload
         maximumClients = try map.integer("max_clients", in: 8...100_000) ?? maximumClients
@@ -84,9 +87,12 @@ public struct SupervisorConfig: Sendable, Hashable {
         try map.finish(known: Self.keys)
     }
 
-    private static func paths(_ key: String, _ map: inout StrictMapping) throws(SettingsError) -> [String] {
+    private static func paths(_ key: String, _ map: inout StrictMapping) throws(SettingsError)
+        -> [String]
+    {
         let paths = try map.strings(key) ?? []
-        for path in paths where !path.hasPrefix("/") || path.contains("/../") || path.hasSuffix("/..") {
+        for path in paths
+        where !path.hasPrefix("/") || path.contains("/../") || path.hasSuffix("/..") {
             throw map.error(key, "has '\(path)': paths must be absolute, without '..'")
         }
         return paths

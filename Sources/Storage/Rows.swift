@@ -108,7 +108,8 @@ enum Rows {
     // MARK: - Reading
 
     static func session(_ row: Row) throws -> SessionRecord {
-        guard let id = SessionID(hex: row["id"]), let phase = SessionPhase(rawValue: row["phase"]) else {
+        guard let id = SessionID(hex: row["id"]), let phase = SessionPhase(rawValue: row["phase"])
+        else {
             throw StoreError(.other, "a session row is not valid")
         }
         var record = SessionRecord(
@@ -131,7 +132,8 @@ enum Rows {
         var turn = TurnRecord(
             number: row["number"], content: row["content"], user: user(row, "user"),
             acceptedAt: date(row["accepted_at"]),
-            acceptedBoot: try decode(BootInstant.self, row["accepted_boot"]), firstSeq: row["first_seq"])
+            acceptedBoot: try decode(BootInstant.self, row["accepted_boot"]),
+            firstSeq: row["first_seq"])
         turn.outcome = try (row["outcome"] as Data?).map { try decode(TurnOutcome.self, $0) }
         turn.endedAt = (row["ended_at"] as Double?).map(date)
         turn.duration = row["duration_ms"]

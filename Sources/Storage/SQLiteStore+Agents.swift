@@ -11,8 +11,10 @@ extension SQLiteStore {
         return AgentVersion(
             agentID: row["agent_id"], version: row["version"],
             definition: try Rows.decode(AgentDefinition.self, row["definition"]), origin: origin,
-            sourcePath: row["source_path"], fingerprint: row["fingerprint"], trusted: row["trusted"],
-            createdAt: Rows.date(row["created_at"]), firstCreatedAt: Rows.date(row["first_created_at"]))
+            sourcePath: row["source_path"], fingerprint: row["fingerprint"],
+            trusted: row["trusted"],
+            createdAt: Rows.date(row["created_at"]),
+            firstCreatedAt: Rows.date(row["first_created_at"]))
     }
 
     public func newestAgent(
@@ -105,7 +107,8 @@ extension SQLiteStore {
             for version in unused {
                 let key: StatementArguments = [version.agentID, version.version]
                 try db.execute(
-                    sql: "UPDATE agent_version SET source_path = NULL WHERE agent_id = ? AND version = ?",
+                    sql:
+                        "UPDATE agent_version SET source_path = NULL WHERE agent_id = ? AND version = ?",
                     arguments: key)
                 try db.execute(
                     sql: """

@@ -13,8 +13,10 @@ extension SQLiteStore {
 
     public func sandbox(_ id: SessionID) async throws(StoreError) -> SandboxRecord? {
         try await read { db in
-            try Row.fetchOne(db, sql: "SELECT * FROM sandbox WHERE session_id = ?", arguments: [id.hex])
-                .map(Rows.sandbox)
+            try Row.fetchOne(
+                db, sql: "SELECT * FROM sandbox WHERE session_id = ?", arguments: [id.hex]
+            )
+            .map(Rows.sandbox)
         }
     }
 
@@ -27,11 +29,14 @@ extension SQLiteStore {
         }
     }
 
-    public func turns(_ id: SessionID, after: Int, limit: Int) async throws(StoreError) -> [TurnRecord] {
+    public func turns(_ id: SessionID, after: Int, limit: Int) async throws(StoreError)
+        -> [TurnRecord]
+    {
         try await read { db in
             try Row.fetchAll(
                 db,
-                sql: "SELECT * FROM turn WHERE session_id = ? AND number > ? ORDER BY number LIMIT ?",
+                sql:
+                    "SELECT * FROM turn WHERE session_id = ? AND number > ? ORDER BY number LIMIT ?",
                 arguments: [id.hex, after, limit]
             ).map(Rows.turn)
         }
@@ -41,17 +46,21 @@ extension SQLiteStore {
         try await read { db in
             try Row.fetchAll(
                 db,
-                sql: "SELECT uid, name FROM participant WHERE session_id = ? ORDER BY first_at LIMIT 1000",
+                sql:
+                    "SELECT uid, name FROM participant WHERE session_id = ? ORDER BY first_at LIMIT 1000",
                 arguments: [id.hex]
             ).map { WireUser(uid: UInt32($0["uid"] as Int64), name: $0["name"]) }
         }
     }
 
-    public func events(_ id: SessionID, after: Int64, limit: Int) async throws(StoreError) -> [WireEvent] {
+    public func events(_ id: SessionID, after: Int64, limit: Int) async throws(StoreError)
+        -> [WireEvent]
+    {
         try await read { db in
             let decoder = WireCoding.decoder()
             return try Data.fetchAll(
-                db, sql: "SELECT data FROM event WHERE session_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+                db,
+                sql: "SELECT data FROM event WHERE session_id = ? AND seq > ? ORDER BY seq LIMIT ?",
                 arguments: [id.hex, after, limit]
             ).map { try decoder.decode(WireEvent.self, from: $0) }
         }
@@ -101,7 +110,8 @@ extension SQLiteStore {
         return try await read { db in
             let rows = try Row.fetchAll(
                 db,
-                sql: "SELECT * FROM session \(filter) ORDER BY last_active_at DESC, id LIMIT \(limit)",
+                sql:
+                    "SELECT * FROM session \(filter) ORDER BY last_active_at DESC, id LIMIT \(limit)",
                 arguments: arguments)
             let total = try Int.fetchOne(
                 db, sql: "SELECT count(*) FROM session \(filter)", arguments: arguments)
@@ -113,13 +123,15 @@ extension SQLiteStore {
         prefix: String, participant: UInt32?, limit: Int
     ) async throws(StoreError) -> [SessionID] {
         let own =
-            participant == nil ? "" : "AND id IN (SELECT session_id FROM participant WHERE uid = ?3)"
+            participant == nil
+            ? "" : "AND id IN (SELECT session_id FROM participant WHERE uid = ?3)"
         return try await read { db in
             var arguments: StatementArguments = [prefix, prefix + "g"]
             if let participant { arguments += [Int64(participant)] }
             return try String.fetchAll(
                 db,
-                sql: "SELECT id FROM session WHERE id >= ?1 AND id < ?2 \(own) ORDER BY id LIMIT \(limit)",
+                sql:
+                    "SELECT id FROM session WHERE id >= ?1 AND id < ?2 \(own) ORDER BY id LIMIT \(limit)",
                 arguments: arguments
             ).compactMap(SessionID.init(hex:))
         }
@@ -127,7 +139,8 @@ extension SQLiteStore {
 
     public func withSandbox() async throws(StoreError) -> [SessionID] {
         try await read { db in
-            try String.fetchAll(db, sql: "SELECT session_id FROM sandbox").compactMap(SessionID.init(hex:))
+            try String.fetchAll(db, sql: "SELECT session_id FROM sandbox").compactMap(
+                SessionID.init(hex:))
         }
     }
 }

@@ -6,8 +6,9 @@ internal import Sandbox
 public import Sessions
 internal import Settings
 
-/// The session store in one SQLite file (WAL). Lifecycle changes are flushed to the disk before a call
-/// returns; streamed events survive a crash of the process, not a power cut (`PRAGMA synchronous`).
+/// The session store in one SQLite file (WAL). Lifecycle changes are flushed to the disk before a
+/// call returns; streamed events survive a crash of the process, not a power cut (`PRAGMA
+/// synchronous`).
 public final class SQLiteStore: SessionStore {
     let pool: DatabasePool
 
@@ -26,7 +27,8 @@ public final class SQLiteStore: SessionStore {
             let migrator = Schema.migrator
             if try pool.read({ try migrator.hasBeenSuperseded($0) }) {
                 throw StoreError(
-                    .newerVersion, "\(path) was written by a newer version of superserve; use that version")
+                    .newerVersion,
+                    "\(path) was written by a newer version of superserve; use that version")
             }
             try migrator.migrate(pool)
         } catch let error as StoreError {
@@ -41,7 +43,9 @@ public final class SQLiteStore: SessionStore {
 
     static func error(_ error: any Error, _ what: String) -> StoreError {
         if let error = error as? StoreError { return error }
-        guard let database = error as? DatabaseError else { return StoreError(.other, "\(what): \(error)") }
+        guard let database = error as? DatabaseError else {
+            return StoreError(.other, "\(what): \(error)")
+        }
         switch database.resultCode.primaryResultCode {
         case .SQLITE_FULL: return StoreError(.storage, "\(what): the disk is full")
         case .SQLITE_IOERR, .SQLITE_READONLY, .SQLITE_CANTOPEN, .SQLITE_CORRUPT, .SQLITE_NOTADB:
@@ -111,7 +115,9 @@ public final class SQLiteStore: SessionStore {
             let id = change.session.id
             let stored = try Int64.fetchOne(
                 db, sql: "SELECT last_seq FROM session WHERE id = ?", arguments: [id.hex])
-            guard let stored else { throw StoreError(.other, "session \(id.short) is not in the store") }
+            guard let stored else {
+                throw StoreError(.other, "session \(id.short) is not in the store")
+            }
             for (index, event) in change.events.enumerated() {
                 guard event.seq == stored + Int64(index) + 1 else {
                     throw StoreError(.other, "event \(event.seq ?? 0) does not follow \(stored)")

@@ -1,8 +1,8 @@
 internal import GRDB
 
-/// The database's tables, as named migrations that are never changed once released. Catalogue tables
-/// (agents, sessions, turns, events, participants) and the node-local one (sandboxes) refer to each other
-/// only by session id.
+/// The database's tables, as named migrations that are never changed once released. Catalogue
+/// tables (agents, sessions, turns, events, participants) and the node-local one (sandboxes) refer
+/// to each other only by session id.
 enum Schema {
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()

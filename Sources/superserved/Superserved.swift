@@ -11,7 +11,8 @@ internal import Settings
 struct Superserved: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "superserved",
-        abstract: "Keeps the sessions of AI agents, each in a sandbox of its own.", version: Version.text)
+        abstract: "Keeps the sessions of AI agents, each in a sandbox of its own.",
+        version: Version.text)
 
     @Option(help: "Directory of the database, the agents and the sessions.")
     var stateDir: String?
@@ -95,7 +96,8 @@ struct Superserved: ParsableCommand {
         do {
             text = try String(contentsOfFile: path, encoding: .utf8)
         } catch {
-            throw DaemonError("the configuration \(path) cannot be read: \(error.localizedDescription)")
+            throw DaemonError(
+                "the configuration \(path) cannot be read: \(error.localizedDescription)")
         }
         return try SupervisorConfig(yaml: text, file: path)
     }

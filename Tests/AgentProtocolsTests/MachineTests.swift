@@ -21,9 +21,11 @@ struct Transcript {
         machine.handle(.record(.stdout(Array(text.utf8)), generation: generation), now: now)
     }
 
-    mutating func exit(_ status: Int32, signal: Int32 = 0, generation: UInt64 = 1) -> [AgentEffect] {
+    mutating func exit(_ status: Int32, signal: Int32 = 0, generation: UInt64 = 1) -> [AgentEffect]
+    {
         machine.handle(
-            .record(.exited(AgentExit(status: status, signal: signal)), generation: generation), now: 0)
+            .record(.exited(AgentExit(status: status, signal: signal)), generation: generation),
+            now: 0)
     }
 
     mutating func started(_ generation: UInt64 = 1) -> [AgentEffect] {
@@ -46,7 +48,8 @@ func failed(_ code: String, in effects: [AgentEffect]) -> Bool {
 
 @Suite("Native agents")
 struct NativeTests {
-    static let message = AgentEffect.write(Array("{\"content\":\"hi\",\"type\":\"message\"}\n".utf8))
+    static let message = AgentEffect.write(
+        Array("{\"content\":\"hi\",\"type\":\"message\"}\n".utf8))
 
     func running() throws -> Transcript {
         var t = try Transcript("command: [x]")
@@ -65,14 +68,19 @@ struct NativeTests {
         #expect(t.started() == [])
         #expect(t.out("{\"type\":\"ready\"}\n") == [.clearTimer, Self.message])
         #expect(t.out("{\"type\":\"text\",\"con") == [])
-        #expect(t.out("tent\":\"he\"}\n{\"type\":\"text\",\"content\":\"y\"}\n") == [delta("he"), delta("y")])
+        #expect(
+            t.out("tent\":\"he\"}\n{\"type\":\"text\",\"content\":\"y\"}\n") == [
+                delta("he"), delta("y"),
+            ])
         #expect(t.out("{\"type\":\"turn_done\"}\n") == [.clearTimer, .finish(.completed)])
-        #expect(t(.message("hi")) == [.clearTimer, Self.message], "the same process takes the next one")
+        #expect(
+            t(.message("hi")) == [.clearTimer, Self.message], "the same process takes the next one")
     }
 
     @Test func toolsAreTimed() throws {
         var t = try running()
-        _ = t.out("{\"type\":\"tool_start\",\"tool\":\"ls\",\"input\":{\"a\":[1,null]}}\n", now: 100)
+        _ = t.out(
+            "{\"type\":\"tool_start\",\"tool\":\"ls\",\"input\":{\"a\":[1,null]}}\n", now: 100)
         let effects = t.out("{\"type\":\"tool_end\",\"tool\":\"ls\",\"output\":\"x\"}\n", now: 350)
         var end = WireEvent(type: .toolEnd)
         end.tool = "ls"
@@ -84,7 +92,9 @@ struct NativeTests {
 
     @Test func garbageIsLoggedAndNothingElse() throws {
         var t = try running()
-        for line in ["hello", "{}", "[1]", "{\"type\":5}", "\u{0}\u{1b}[2J", "{\"type\":\"text\"", "null"] {
+        for line in [
+            "hello", "{}", "[1]", "{\"type\":5}", "\u{0}\u{1b}[2J", "{\"type\":\"text\"", "null",
+        ] {
             let effects = t.out(line + "\n")
             #expect(effects.allSatisfy { if case .note = $0 { true } else { false } }, "\(line)")
         }
@@ -117,7 +127,9 @@ struct NativeTests {
         var t = try running()
         _ = t(.record(.stderr(Array("Traceback: boom\n".utf8)), generation: 1))
         let effects = t.exit(3)
-        guard case .finish(.failed(let error)) = effects.last else { Issue.record("no end"); return }
+        guard case .finish(.failed(let error)) = effects.last else {
+            Issue.record("no end"); return
+        }
         #expect(error.code == "agent_exited")
         #expect(error.message.contains("status 3") && error.message.hasSuffix("Traceback: boom"))
         #expect(
@@ -133,7 +145,9 @@ struct NativeTests {
             ])
         #expect(t(.cancel) == [], "a second cancel is no news")
         #expect(
-            t(.timer(.cancel)) == [.signal(2, .group, generation: 1), .setTimer(.cancel, seconds: 5)])
+            t(.timer(.cancel)) == [
+                .signal(2, .group, generation: 1), .setTimer(.cancel, seconds: 5),
+            ])
         #expect(t(.timer(.cancel)) == [.signal(9, .all, generation: 1)])
         #expect(t.exit(-1, signal: 9) == [.clearTimer, .finish(.cancelled)])
     }
@@ -161,7 +175,9 @@ struct NativeTests {
         _ = t(.message("hi"))
         let effects = t(
             .record(.startFailed(stage: "exec", errno: 2, detail: "x"), generation: 1))
-        guard case .finish(.failed(let error)) = effects.last else { Issue.record("no end"); return }
+        guard case .finish(.failed(let error)) = effects.last else {
+            Issue.record("no end"); return
+        }
         #expect(error.code == "agent_start_failed")
         #expect(error.message.contains("exec: x: No such file or directory (errno 2)"))
     }
@@ -176,7 +192,8 @@ struct NativeTests {
 
     @Test func lossOfTheSandboxFailsTheTurn() throws {
         var t = try running()
-        #expect(failed("sandbox_lost", in: t(.sandboxLost(.init(code: "sandbox_lost", message: "")))))
+        #expect(
+            failed("sandbox_lost", in: t(.sandboxLost(.init(code: "sandbox_lost", message: "")))))
         #expect(t(.message("hi")).first == .start(generation: 2, arguments: ["x"]))
     }
 
@@ -221,9 +238,14 @@ struct ExecTests {
         var t = try Transcript("command: [run]\nprotocol: exec")
         _ = t(.message("x"))
         _ = t.started()
-        _ = t(.record(.stderr(Array(repeating: 0x61, count: 100_000) + Array("END\n".utf8)), generation: 1))
+        _ = t(
+            .record(
+                .stderr(Array(repeating: 0x61, count: 100_000) + Array("END\n".utf8)), generation: 1
+            ))
         let effects = t.exit(7)
-        guard case .finish(.failed(let error)) = effects.last else { Issue.record("no end"); return }
+        guard case .finish(.failed(let error)) = effects.last else {
+            Issue.record("no end"); return
+        }
         #expect(error.message.hasSuffix("END"))
         #expect(error.message.utf8.count < 5000)
     }
@@ -241,7 +263,9 @@ struct ExecTests {
         #expect(text == "aé€😀z")
     }
 
-    @Test(arguments: [[0xff], [0xc3], [0xe2, 0x82], [0xf0, 0x9f, 0x98], [0xed, 0xa0, 0x80]] as [[UInt8]])
+    @Test(
+        arguments: [[0xff], [0xc3], [0xe2, 0x82], [0xf0, 0x9f, 0x98], [0xed, 0xa0, 0x80]]
+            as [[UInt8]])
     func invalidBytesBecomeReplacementCharacters(_ bytes: [UInt8]) throws {
         var t = try Transcript("command: [run]\nprotocol: exec")
         _ = t(.message("x"))

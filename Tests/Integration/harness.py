@@ -139,6 +139,9 @@ class World:
         with open(path, "w") as file:
             file.write(text)
         os.chmod(path, mode)
+        if self.user:
+            entry = pwd.getpwnam(self.user)
+            os.chown(path, entry.pw_uid, entry.pw_gid)
         return path
 
     def agent(self, name, yaml, files=None):
@@ -255,6 +258,10 @@ class World:
         events = self.say(session, content)
         equal(events[-1]["type"], "run.completed", f"{content}: {events[-1]}")
         return text_of(events)
+
+    def sessions(self, query=""):
+        """Everybody's sessions, newest activity first."""
+        return self.get(f"/v1/sessions?all=1{query}").json["sessions"]
 
     def show(self, session):
         return self.get(f"/v1/sessions/{session['id']}").json

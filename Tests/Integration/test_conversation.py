@@ -140,4 +140,4 @@ def test_end_destroys_workspace_and_history(world):
     equal(
         resumed.error["message"],
         f"Session '{session['short_id']}' has status 'ended' and cannot be resumed")
-    equal([s["status"] for s in world.get("/v1/sessions").json["sessions"]], ["ended"])
+    equal([s["status"] for s in world.sessions()], ["ended"])

@@ -3,7 +3,10 @@
 import contextlib
 import http.client
 import os
+import random
 import signal
+import threading
+import time
 
 from agents import NATIVE
 from harness import Failure, check, children_named, equal, eventually, text_of
@@ -88,6 +91,57 @@ def test_init_killed_in_mid_turn(world):
     rest = list(stream)
     equal(rest[-1]["error"]["code"], "sandbox_lost", str(rest))
     equal(world.ask(session, "cat file"), "kept\n", "a new sandbox on the same workspace")
+
+
+def test_supervisor_killed_while_creating_and_ending(world):
+    """Twenty kills at any step of create and end: afterwards each live session has one init, and nothing
+    that no session knows is left."""
+    world.start()
+    stop = threading.Event()
+
+    def churn():
+        random_ = random.Random(threading.get_ident())
+        while not stop.is_set():
+            with contextlib.suppress(OSError, http.client.HTTPException, Failure, ValueError):
+                session = world.post("/v1/sessions", {"agent": "shell"}).json
+                if "id" in session and random_.random() < 0.7:
+                    world.post(f"/v1/sessions/{session['id']}/end")
+    threads = [threading.Thread(target=churn) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for round_ in range(20):
+            time.sleep(0.05 + round_ % 7 * 0.03)  # lets the load reach some step; which one is chance
+            world.kill()
+            world.start()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    world.kill()
+    world.start()
+    live = [s for s in world.sessions("&limit=1000") if s["status"] in ("active", "idle")]
+    for session in live:
+        equal(world.ask(session, "echo alive"), "alive\n")
+    trees = sorted(os.listdir(os.path.join(world.state, "sessions")))
+    equal(trees, sorted(s["id"][4:].replace("-", "") for s in live), "trees on disk")
+    eventually(lambda: len(inits_of(world)) == len(live), f"{len(live)} inits", 20)
+    for session in live:
+        equal(world.post(f"/v1/sessions/{session['id']}/end").status, 200)
+    equal(os.listdir(os.path.join(world.state, "sessions")), [])
+    eventually(lambda: not inits_of(world), "every init is gone", 20)
+
+
+def inits_of(world):
+    """Inits whose parent is this world's launcher or keeper."""
+    family = set(children_named(world.runtime))
+    found = []
+    for pid in children_named("superserve-launcher\0init"):
+        with contextlib.suppress(OSError):
+            parent = int(open(f"/proc/{pid}/status").read().split("PPid:")[1].split()[0])
+            if parent in family:
+                found.append(pid)
+    return found
 
 
 def test_leftover_trees_are_swept(world):

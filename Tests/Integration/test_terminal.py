@@ -211,7 +211,7 @@ def test_cancel_in_the_terminal(world):
     terminal.type('superserve run data-agent "a long migration"')
     terminal.wait("step 2")
     terminal.key("C-c")
-    eventually(lambda: world.get("/v1/sessions").json["sessions"][0]["status"] == "idle", "cancelled")
+    eventually(lambda: world.sessions()[0]["status"] == "idle", "cancelled")
     terminal.wait("You > ")
     terminal.type("hello")
     terminal.wait("You said: hello")
@@ -233,7 +233,7 @@ def test_multi_line_paste_is_one_message(world):
     terminal.key("Enter")
     terminal.wait("You said: first line")
     terminal.wait("Completed in")
-    equal(world.get("/v1/sessions").json["sessions"][0]["messages"], 2)
+    equal(world.sessions()[0]["messages"], 2)
 
 
 def test_the_other_terminal_sees_the_turn(world):
@@ -274,11 +274,11 @@ def test_detach_rm_upload_and_idle_timeout(world):
     agents(world)
     detached = world.cli("run", "data-agent", "long", "--detach")
     equal(detached.returncode, 0, detached.stderr)
-    check(any(s["status"] == "active" for s in world.get("/v1/sessions").json["sessions"]), "it runs")
+    check(any(s["status"] == "active" for s in world.sessions()), "it runs")
     removed = world.cli("run", "my-agent", "hello", "--rm", "--single")
     equal((removed.returncode, removed.stdout), (0, "You said: hello"), removed.stderr)
-    equal(world.get("/v1/sessions?agent=my-agent").json["sessions"][0]["status"], "ended")
+    equal(world.sessions("&agent=my-agent")[0]["status"], "ended")
     data = world.write(os.path.join(world.home, "data.txt"), "42\n")
     uploaded = world.cli("run", "my-agent", "add 10", "--upload", data, "--idle-timeout", "10m", "--single")
     check("Adding 10 gives us 52" in uploaded.stdout, uploaded.stderr)
-    equal(world.get("/v1/sessions?agent=my-agent").json["sessions"][0]["idle_timeout_seconds"], 600)
+    equal(world.sessions("&agent=my-agent")[0]["idle_timeout_seconds"], 600)

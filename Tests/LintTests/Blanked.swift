@@ -1,4 +1,5 @@
-/// Source text whose comments and string contents are blanks: what is left is code, at its old place.
+/// Source text whose comments and string contents are blanks: what is left is code, at its old
+/// place.
 struct Blanked: Sendable {
     /// Without comments and strings.
     let code: String

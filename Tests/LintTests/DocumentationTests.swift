@@ -2,9 +2,9 @@ import Foundation
 import Testing
 
 /// A public declaration says what it is for.
-///
-/// Needs `///`: types, functions and subscripts. Values, aliases, cases and plain initialisers may go without
-/// where their type has one. So may what implements a protocol: the requirement is documented there.
+///  Needs `///`: types, functions and subscripts. Values, aliases, cases and plain initialisers may
+/// go without where their type has one. So may what implements a protocol: the requirement is
+/// documented there.
 @Suite struct DocumentationTests {
     @Test func publicDeclarationsAreDocumented() throws {
         let requirements = Self.requirements

@@ -40,7 +40,8 @@ struct FunctionExtent: Equatable {
         return words.allSatisfy { modifiers.contains($0) || $0.hasPrefix("@") }
     }
 
-    /// The brace that opens the body of a declaration; nil where it has none (a protocol's requirement).
+    /// The brace that opens the body of a declaration; nil where it has none (a protocol's
+    /// requirement).
     private static func bodyStart(_ text: String, from start: String.Index) -> String.Index? {
         var depth = 0
         var index = start

@@ -1,6 +1,7 @@
 import Testing
 
-/// The scanners of these tests, on text whose answer is known: a lint that finds nothing must be able to.
+/// The scanners of these tests, on text whose answer is known: a lint that finds nothing must be
+/// able to.
 @Suite struct ScannerTests {
     @Test func commentsAndStringsAreBlanked() {
         let text = #"""

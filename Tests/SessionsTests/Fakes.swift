@@ -29,8 +29,8 @@ final class TestClock: SessionClock {
     func jumpWall(_ seconds: Double) { state.withLock { $0.wall += seconds } }
 }
 
-/// Sandboxes without processes: keeps each session's log like an init and replays it on attach. Agents are
-/// played by the test through `agent`.
+/// Sandboxes without processes: keeps each session's log like an init and replays it on attach.
+/// Agents are played by the test through `agent`.
 final class TestHost: SandboxHost {
     struct Box {
         var plan: SandboxPlan
@@ -76,7 +76,8 @@ final class TestHost: SandboxHost {
         onEvent: @escaping @Sendable (InitEvent) -> Void
     ) async throws(SandboxError) -> (link: any SandboxLink, state: InitState) {
         let found: (InitState, [LogRecord])? = state.withLock { state in
-            guard var box = state.boxes[session], box.process == process, box.plan.nonce == nonce else {
+            guard var box = state.boxes[session], box.process == process, box.plan.nonce == nonce
+            else {
                 return nil
             }
             box.deliver = onEvent
@@ -86,12 +87,17 @@ final class TestHost: SandboxHost {
                 generation: box.generation, running: true, logStart: box.acknowledged,
                 logEnd: box.log.last?.end ?? 0, inputAccepted: UInt64(box.input.count))
             return (
-                start, kept.map { LogRecord(event: $0.record, generation: $0.generation, end: $0.end) }
+                start,
+                kept.map { LogRecord(event: $0.record, generation: $0.generation, end: $0.end) }
             )
         }
         guard let found else { throw SandboxError(.disconnected, stage: "connect", errno: 2) }
         if !found.1.isEmpty { onEvent(.records(found.1)) }
         return (TestLink(host: self, session: session), found.0)
+    }
+
+    func find(session: String) async -> ProcessIdentity? {
+        state.withLock { $0.boxes[session]?.process }
     }
 
     func kill(_ process: ProcessIdentity) async throws(SandboxError) {
@@ -244,7 +250,9 @@ struct World {
                 let (isNew, messages) = host.state.withLock { state -> (Bool, Int) in
                     guard let box = state.boxes[session] else { return (false, 0) }
                     return (
-                        !box.log.contains { $0.record == .stdout(Array("{\"type\":\"ready\"}\n".utf8)) },
+                        !box.log.contains {
+                            $0.record == .stdout(Array("{\"type\":\"ready\"}\n".utf8))
+                        },
                         box.input.count { $0 == 0x0a }
                     )
                 }
@@ -254,7 +262,8 @@ struct World {
                 }
                 if messages > answered {
                     host.log(
-                        session, .stdout(Array("{\"type\":\"text\",\"content\":\"\(answer)\"}\n".utf8)),
+                        session,
+                        .stdout(Array("{\"type\":\"text\",\"content\":\"\(answer)\"}\n".utf8)),
                         .stdout(done))
                 }
             }

@@ -6,7 +6,10 @@ import Testing
 struct RecordTests {
     @Test func idsHaveTheirForms() throws {
         let id = SessionID()
-        #expect(id.description.wholeMatch(of: /ses_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}/) != nil)
+        #expect(
+            id.description.wholeMatch(
+                of: /ses_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}/)
+                != nil)
         #expect(SessionID(id.description) == id)
         #expect(id.short == String(id.hex.prefix(12)))
         #expect(RandomID.agent().wholeMatch(of: /agt_[0-9a-f]{16}/) != nil)

@@ -19,7 +19,8 @@ struct SupervisorTests {
     @Test func aConversation() async throws {
         try await World.with { world, supervisor in
             world.playNative("hello")
-            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            let record = try await supervisor.create(
+                agent: "bot", idleTimeout: nil, caller: world.alice)
             #expect(record.phase == .idle)
             let first = try await turn(world, supervisor, record.id, "What is\nthe capital?")
             #expect(first.map(\.type) == [.runStarted, .messageDelta, .runCompleted])
@@ -31,14 +32,19 @@ struct SupervisorTests {
             #expect(now.messages == 4)
             #expect(now.title == "What is the capital?")
             let history = try await supervisor.history(record.id.short, caller: world.alice)
-            #expect(history.messages.map(\.content) == ["What is\nthe capital?", "hello", "hi", "hello"])
+            #expect(
+                history.messages.map(\.content) == [
+                    "What is\nthe capital?", "hello", "hi", "hello",
+                ])
         }
     }
 
     @Test func sendingToAnActiveSessionIsRefusedAndNothingIsLost() async throws {
         try await World.with { world, supervisor in
-            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
-            let (id, turn) = try await supervisor.send(record.id.hex, to: "one", caller: world.alice)
+            let record = try await supervisor.create(
+                agent: "bot", idleTimeout: nil, caller: world.alice)
+            let (id, turn) = try await supervisor.send(
+                record.id.hex, to: "one", caller: world.alice)
             let error = await #expect(throws: WireError.self) {
                 try await supervisor.send(id.hex, to: "two", caller: world.alice)
             }
@@ -53,7 +59,8 @@ struct SupervisorTests {
     @Test func idleTimeoutAfter29MinutesOfBootTime() async throws {
         try await World.with { world, supervisor in
             world.playNative("hello")
-            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            let record = try await supervisor.create(
+                agent: "bot", idleTimeout: nil, caller: world.alice)
             #expect(record.idleTimeout == 1740)
             _ = try await turn(world, supervisor, record.id)
             for jump in [86400.0, -172_800.0] as [Double] {
@@ -65,7 +72,8 @@ struct SupervisorTests {
             _ = try await supervisor.resume(record.id.hex, caller: world.alice)
             world.clock.advance(1739)
             await supervisor.checkDeadlines()
-            #expect(try await supervisor.record(record.id).phase == .idle, "resume restarts the clock")
+            #expect(
+                try await supervisor.record(record.id).phase == .idle, "resume restarts the clock")
             world.clock.advance(1)
             await supervisor.checkDeadlines()
             for try await event in supervisor.events(record.id, after: 3, turn: nil, follow: true) {
@@ -91,12 +99,16 @@ struct SupervisorTests {
 
     @Test func aTurnLongerThanTheTimeoutIsNotKilled() async throws {
         try await World.with { world, supervisor in
-            let record = try await supervisor.create(agent: "bot", idleTimeout: 10, caller: world.alice)
-            let (id, turn) = try await supervisor.send(record.id.hex, to: "long", caller: world.alice)
+            let record = try await supervisor.create(
+                agent: "bot", idleTimeout: 10, caller: world.alice)
+            let (id, turn) = try await supervisor.send(
+                record.id.hex, to: "long", caller: world.alice)
             world.clock.advance(3600)
             await supervisor.checkDeadlines()
             world.host.log(id.hex, .stdout(Array("{\"type\":\"ready\"}\n".utf8)), .stdout(done))
-            #expect(try await world.events(supervisor, id, turn: turn.number).last?.type == .runCompleted)
+            #expect(
+                try await world.events(supervisor, id, turn: turn.number).last?.type
+                    == .runCompleted)
             world.clock.advance(10)
             await supervisor.checkDeadlines()
             for try await _ in supervisor.events(id, after: 0, turn: nil, follow: true) {}
@@ -148,7 +160,9 @@ struct SupervisorTests {
             world.host.log(id.hex, line(4), .stdout(done))
             seen += try await world.events(second, id, turn: 1, after: seen.last?.seq ?? 0)
             #expect(seen.compactMap(\.seq) == Array(1...Int64(seen.count)))
-            #expect(seen.compactMap { $0.type == .messageDelta ? $0.content : nil }.joined() == "1 2 3 4 ")
+            #expect(
+                seen.compactMap { $0.type == .messageDelta ? $0.content : nil }.joined()
+                    == "1 2 3 4 ")
             #expect(seen.last?.type == .runCompleted)
             let input = world.host.state.withLock { $0.boxes[id.hex]?.input ?? [] }
             #expect(input.count { $0 == 0x0a } == 1, "the message reached the agent once")
@@ -158,10 +172,13 @@ struct SupervisorTests {
 
     @Test func aLostSandboxFailsTheTurnAndTheNextMessageStartsAnew() async throws {
         try await World.with { world, supervisor in
-            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            let record = try await supervisor.create(
+                agent: "bot", idleTimeout: nil, caller: world.alice)
             let id = record.id
             _ = try await supervisor.send(id.hex, to: "one", caller: world.alice)
-            let deliver = world.host.state.withLock { $0.boxes.removeValue(forKey: id.hex)?.deliver }
+            let deliver = world.host.state.withLock {
+                $0.boxes.removeValue(forKey: id.hex)?.deliver
+            }
             deliver?(.disconnected)
             let events = try await world.events(supervisor, id, turn: 1)
             #expect(events.last?.error?.code == "sandbox_lost")
@@ -170,10 +187,32 @@ struct SupervisorTests {
         }
     }
 
+    /// The supervisor died between starting a sandbox and writing it down.
+    @Test func aSandboxThatTheStoreDoesNotKnowIsEnded() async throws {
+        try await World.with { world, first in
+            let record = try await first.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            await first.leave()
+            world.host.forgetSupervisor()
+            var box = try #require(try await world.store.sandbox(record.id))
+            let orphan = try #require(box.process)
+            box.process = nil
+            var change = SessionChange(record)
+            change.sandbox = box
+            try await world.store.commit(change)
+            let second = world.supervisor()
+            try await second.recover()
+            #expect(world.host.state.withLock { $0.boxes.isEmpty }, "\(orphan) is gone")
+            world.playNative("back")
+            #expect(try await turn(world, second, record.id).last?.type == .runCompleted)
+            await second.leave()
+        }
+    }
+
     @Test func sharingByTwelveDigits() async throws {
         try await World.with { world, supervisor in
             world.playNative("hello")
-            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            let record = try await supervisor.create(
+                agent: "bot", idleTimeout: nil, caller: world.alice)
             let short = record.id.short
             let error = await #expect(throws: WireError.self) {
                 try await supervisor.resolve(String(short.prefix(4)), caller: world.bob)
@@ -183,7 +222,8 @@ struct SupervisorTests {
             #expect(try await supervisor.resolve(short, caller: world.bob) == record.id)
             _ = try await supervisor.send(short, to: "from bob", caller: world.bob)
             #expect(
-                try await supervisor.resolve(String(short.prefix(4)), caller: world.bob) == record.id,
+                try await supervisor.resolve(String(short.prefix(4)), caller: world.bob)
+                    == record.id,
                 "who wrote is a participant")
             let refused = await #expect(throws: WireError.self) {
                 try await supervisor.end(short, caller: world.bob)
@@ -199,14 +239,16 @@ struct SupervisorTests {
             var ids: [SessionID] = []
             for _ in 0..<16 {
                 ids.append(
-                    try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice).id)
+                    try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+                        .id)
             }
             let full = await #expect(throws: WireError.self) {
                 try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
             }
             #expect(full?.code == .capacity, "16 id blocks are 16 sessions")
             let digits = Dictionary(grouping: ids) { $0.hex.prefix(1) }.values
-            guard let pair = digits.first(where: { $0.count > 1 })?.sorted(by: { $0.hex < $1.hex }) else {
+            guard let pair = digits.first(where: { $0.count > 1 })?.sorted(by: { $0.hex < $1.hex })
+            else {
                 return
             }
             let prefix = String(pair[0].hex.prefix(1))
@@ -215,14 +257,16 @@ struct SupervisorTests {
             }
             #expect(
                 error?.message
-                    == "Ambiguous ID '\(prefix)' — matches: \(pair.map(\.short).joined(separator: ", "))")
+                    == "Ambiguous ID '\(prefix)' — matches: \(pair.map(\.short).joined(separator: ", "))"
+            )
         }
     }
 
     @Test func aSandboxThatCannotBeMadeLeavesNothing() async throws {
         try await World.with { world, supervisor in
             world.host.state.withLock {
-                $0.failStart = SandboxError(.refused, stage: "mount proc", errno: 1, detail: "masked")
+                $0.failStart = SandboxError(
+                    .refused, stage: "mount proc", errno: 1, detail: "masked")
             }
             let error = await #expect(throws: WireError.self) {
                 try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
@@ -237,7 +281,8 @@ struct SupervisorTests {
 
     @Test func stoppingTheServiceFailsTheTurnAndKeepsTheSession() async throws {
         try await World.with { world, supervisor in
-            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            let record = try await supervisor.create(
+                agent: "bot", idleTimeout: nil, caller: world.alice)
             _ = try await supervisor.send(record.id.hex, to: "one", caller: world.alice)
             await supervisor.stopAll()
             let turn = try await world.store.turn(record.id, number: 1)
@@ -260,7 +305,8 @@ struct SupervisorTests {
 
     @Test func messagesHaveBounds() async throws {
         try await World.with { world, supervisor in
-            let record = try await supervisor.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            let record = try await supervisor.create(
+                agent: "bot", idleTimeout: nil, caller: world.alice)
             for (text, code) in [
                 (String(repeating: "x", count: 4097), WireErrorCode.tooLarge), ("", .badRequest),
                 ("a\u{0}b", .badRequest),

@@ -45,7 +45,10 @@ struct AgentDefinitionTests {
         ("name: a\ncommand: x\ncolour: red", "a.yaml:3: unknown key 'colour'"),
         ("name: a\nname: b\ncommand: x", "a.yaml"),
         ("name: a\ncommand: []", "a.yaml:2: 'command' must name a program"),
-        ("name: a\ncommand: x\nprotocol: smoke", "a.yaml:3: 'protocol' must be one of: native, exec"),
+        (
+            "name: a\ncommand: x\nprotocol: smoke",
+            "a.yaml:3: 'protocol' must be one of: native, exec"
+        ),
         ("name: a\ncommand: x\ncontinue: y", "a.yaml:3: 'continue' needs 'protocol: exec'"),
         ("name: a\ncommand: x\nidle_timeout: 9s", "a.yaml:3: 'idle_timeout' must be between 10"),
         ("name: a\ncommand: x\nidle_timeout: soon", "a.yaml:3: 'idle_timeout' must be a duration"),

@@ -28,12 +28,15 @@ struct SupervisorConfigTests {
         ("service_uid: 0", "c:1: 'service_uid' must be between 1"),
     ])
     func mistakesNameFileAndLine(_ text: String, _ expected: String) {
-        let error = #expect(throws: SettingsError.self) { try SupervisorConfig(yaml: text, file: "c") }
+        let error = #expect(throws: SettingsError.self) {
+            try SupervisorConfig(yaml: text, file: "c")
+        }
         #expect(error?.description.hasPrefix(expected) == true, "\(error?.description ?? "")")
     }
 
     @Test(arguments: [
-        ("90", 90), ("90s", 90), ("29m", 1740), ("2h", 7200), ("30d", 2_592_000), ("", nil), ("s", nil),
+        ("90", 90), ("90s", 90), ("29m", 1740), ("2h", 7200), ("30d", 2_592_000), ("", nil),
+        ("s", nil),
         ("-5s", nil), ("1.5h", nil), ("5 s", nil), ("99999999999999999999d", nil), ("٣s", nil),
     ])
     func durations(_ text: String, _ seconds: Int?) {

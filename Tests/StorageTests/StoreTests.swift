@@ -25,12 +25,15 @@ struct StoreTests {
             AgentVersion(
                 agentID: "agt_0123456789abcdef", version: 1,
                 definition: try AgentDefinition(yaml: "name: bot\ncommand: [x]", file: ""),
-                origin: .deployed, sourcePath: nil, fingerprint: "", trusted: false, createdAt: Date(),
+                origin: .deployed, sourcePath: nil, fingerprint: "", trusted: false,
+                createdAt: Date(),
                 firstCreatedAt: Date()))
         try await body(store, path)
     }
 
-    func newSession(_ store: SQLiteStore, blocks: Int = 8) async throws -> (SessionRecord, SandboxRecord) {
+    func newSession(_ store: SQLiteStore, blocks: Int = 8) async throws -> (
+        SessionRecord, SandboxRecord
+    ) {
         let record = SessionRecord(
             id: SessionID(), agentID: "agt_0123456789abcdef", agentName: "bot", agentVersion: 1,
             idleTimeout: 60, creator: alice, createdAt: Date(timeIntervalSince1970: 1000))
@@ -42,7 +45,8 @@ struct StoreTests {
     }
 
     func event(_ seq: Int64, _ type: WireEventType = .messageDelta, turn: Int? = 1) -> WireEvent {
-        var event = WireEvent(seq: seq, type: type, turn: turn, time: Date(timeIntervalSince1970: 5))
+        var event = WireEvent(
+            seq: seq, type: type, turn: turn, time: Date(timeIntervalSince1970: 5))
         event.content = "e\(seq)"
         return event
     }
@@ -54,7 +58,9 @@ struct StoreTests {
                 sessions.append(try await newSession(store, blocks: 3))
                 #expect(sessions[index].1.block == index)
             }
-            let error = await #expect(throws: StoreError.self) { try await newSession(store, blocks: 3) }
+            let error = await #expect(throws: StoreError.self) {
+                try await newSession(store, blocks: 3)
+            }
             #expect(error?.code == .noBlock)
             for freed in [1, 0] {
                 var change = SessionChange(sessions[freed].0)
@@ -80,7 +86,9 @@ struct StoreTests {
                 next.events = [event(wrong)]
                 await #expect(throws: StoreError.self) { try await store.commit(next) }
             }
-            #expect(try await store.session(record.id)?.lastSeq == 2, "a refused change changes nothing")
+            #expect(
+                try await store.session(record.id)?.lastSeq == 2, "a refused change changes nothing"
+            )
             #expect(try await store.events(record.id, after: 0, limit: 10) == [event(1), event(2)])
             #expect(try await store.events(record.id, after: 1, limit: 10) == [event(2)])
         }
@@ -121,7 +129,8 @@ struct StoreTests {
             record.lastTurn = 1
             record.lastActiveAt = Date(timeIntervalSince1970: 2000.5)
             record.deadline = IdleDeadline(
-                since: BootInstant(bootID: "b", nanoseconds: .max), sinceWall: record.createdAt, seconds: 60)
+                since: BootInstant(bootID: "b", nanoseconds: .max), sinceWall: record.createdAt,
+                seconds: 60)
             box.process = .init(pid: 5, startTime: .max)
             box.nonce = [1, 2]
             box.pendingInput = [0, 255]
@@ -150,7 +159,9 @@ struct StoreTests {
         try await with { store, path in
             store.close()
             let queue = try DatabaseQueue(path: path)
-            try await queue.write { try $0.execute(sql: "INSERT INTO grdb_migrations VALUES ('9-later')") }
+            try await queue.write {
+                try $0.execute(sql: "INSERT INTO grdb_migrations VALUES ('9-later')")
+            }
             try queue.close()
             let error = #expect(throws: StoreError.self) { try SQLiteStore(path: path) }
             #expect(error?.code == .newerVersion)

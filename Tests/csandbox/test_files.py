@@ -9,7 +9,7 @@ import tarfile
 import time
 
 import wire
-from test_init import ENV, disconnects, python, refused, shell
+from steps import ENV, disconnects, python, refused, shell
 from wire import FILES_GET, FILES_PUT, STARTED
 
 
@@ -106,7 +106,7 @@ def test_paths_mean_what_they_mean_to_the_agent(world):
         for path, errno in [("/nope", wire.ENOENT), ("d/f/x", wire.ENOTDIR), ("p", wire.EINVAL),
                             ("no", wire.EACCES), ("n", wire.EACCES), ("/dev/zero", wire.EINVAL),
                             ("/proc/1/root", wire.EACCES), ("/proc/1/environ", wire.EACCES)]:
-            with refused(errno):
+            with refused(errno, *([wire.ENOENT] if "/proc/1" in path else [])):  # or not to be seen
                 get(init, path)
         for pairs in ([], [("PATH", "")], [("PATH", "a\0b")], [("PATH", "/" * 5000)]):
             with refused(wire.EPROTO, wire.ENOENT, wire.EINVAL, wire.ENAMETOOLONG):
@@ -195,7 +195,7 @@ def test_target_that_is_new_renames_the_top(world):
                 ("new", archive(("d", None), ("d/x", b"1")), wire.ENOTDIR), ("new/x", one, wire.ENOTDIR),
                 ("/usr", one, wire.EACCES), ("/agent", one, wire.EACCES), ("/", one, wire.EACCES),
                 ("/proc/1/root", one, wire.EACCES)]:
-            with refused(errno, wire.EROFS):
+            with refused(errno, wire.EROFS, *([wire.ENOENT] if "/proc/1" in path else [])):
                 put(init, path, data)
 
 

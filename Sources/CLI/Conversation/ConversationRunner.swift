@@ -2,7 +2,8 @@ internal import API
 internal import Client
 internal import Foundation
 
-/// Holds a conversation on this terminal: connects keys, signals, events and calls with `Conversation`.
+/// Holds a conversation on this terminal: connects keys, signals, events and calls with
+/// `Conversation`.
 struct ConversationRunner: Sendable {
     let console: Console
     let delivery: MessageDelivery

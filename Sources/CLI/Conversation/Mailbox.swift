@@ -1,9 +1,8 @@
 internal import Synchronization
 
 /// A queue from several producers to one consumer.
-///
-/// `post` never waits and is for threads; `send` waits while the queue is long, so that events do not
-/// pile up behind a slow terminal.
+///  `post` never waits and is for threads; `send` waits while the queue is long, so that events do
+/// not pile up behind a slow terminal.
 final class Mailbox<Element: Sendable>: Sendable {
     private struct State {
         var elements: [Element] = []

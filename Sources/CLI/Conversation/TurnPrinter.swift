@@ -129,7 +129,8 @@ struct TurnPrinter: Sendable {
         return pieces
     }
 
-    /// Ends the open line. Where standard output must be exact, standard error ends it on the screen.
+    /// Ends the open line. Where standard output must be exact, standard error ends it on the
+    /// screen.
     private mutating func closeLine() -> [Piece] {
         defer {
             lineIsOpen = false

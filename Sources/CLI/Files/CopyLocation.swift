@@ -9,8 +9,8 @@ enum CopyLocation: ExpressibleByArgument, Sendable, Equatable {
     /// `<id>:<path>`
     case session(id: String, path: SessionPath)
 
-    /// As with scp, a colon before the first slash separates the session from its path; a local name
-    /// with a colon is written `./name`.
+    /// As with scp, a colon before the first slash separates the session from its path; a local
+    /// name with a colon is written `./name`.
     init?(argument: String) {
         guard !argument.isEmpty else { return nil }
         if argument == "-" {

@@ -34,8 +34,8 @@ struct Deployment: Sendable {
         self.source = source
     }
 
-    /// The value of a top-level `source:`. The supervisor reads the file properly; this only needs to
-    /// know what to upload.
+    /// The value of a top-level `source:`. The supervisor reads the file properly; this only needs
+    /// to know what to upload.
     static func source(in definition: String) -> String? {
         for line in definition.split(whereSeparator: \.isNewline) {
             guard let match = line.wholeMatch(of: /source:\s+(.+)/) else { continue }

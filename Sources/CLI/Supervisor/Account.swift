@@ -15,7 +15,8 @@ enum Account {
     /// the group of root, which nobody should join.
     static func group(owning path: String) -> String? {
         let directory = (path as NSString).deletingLastPathComponent
-        guard let gid = (FileStatus(path: path) ?? FileStatus(path: directory))?.gid, gid != 0 else {
+        guard let gid = (FileStatus(path: path) ?? FileStatus(path: directory))?.gid, gid != 0
+        else {
             return nil
         }
         return getgrgid(gid).map { String(cString: $0.pointee.gr_name) } ?? String(gid)

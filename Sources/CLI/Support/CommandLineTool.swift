@@ -5,9 +5,8 @@ internal import Synchronization
 /// The `superserve` program.
 public enum CommandLineTool {
     /// Parses the arguments of the process, runs the command and exits.
-    ///
-    /// The main thread only waits: an asynchronous `main` would end in dispatch's `sigsuspend`, which
-    /// lets every blocked signal through again.
+    ///  The main thread only waits: an asynchronous `main` would end in dispatch's `sigsuspend`,
+    /// which lets every blocked signal through again.
     public static func main() -> Never {
         let signals = ProcessSignals()
         let finished = DispatchSemaphore(value: 0)

@@ -2,11 +2,10 @@ internal import Foundation
 internal import Synchronization
 
 /// The signals of this process, taken by one thread that waits for them.
-///
-/// They are blocked in every thread, so this must be made before any other thread. Whoever wants to
-/// act on a signal sets a handler; without one, the terminal is put right and the signal does what it
-/// does by default. A signal that was ignored when the program started stays ignored (nohup, `&` in
-/// shells without job control).
+///  They are blocked in every thread, so this must be made before any other thread. Whoever wants
+/// to act on a signal sets a handler; without one, the terminal is put right and the signal does
+/// what it does by default. A signal that was ignored when the program started stays ignored
+/// (nohup, `&` in shells without job control).
 final class ProcessSignals: Sendable {
     /// Returns true when the signal needs nothing more. Runs on the signal thread.
     typealias Handler = @Sendable (CInt) -> Bool

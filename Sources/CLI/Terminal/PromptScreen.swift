@@ -1,4 +1,5 @@
-/// Draws the prompt and what stands above it on a terminal: a pure value that remembers what it drew.
+/// Draws the prompt and what stands above it on a terminal: a pure value that remembers what it
+/// drew.
 ///
 /// Rows are broken here and not by the terminal, so that it is known how many there are.
 struct PromptScreen: Sendable {

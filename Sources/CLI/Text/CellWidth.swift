@@ -1,7 +1,6 @@
 // How many terminal cells text takes.
-//
-// The C library's wcwidth depends on the locale, which is "C" in scripts and services; the columns of
-// a table may not.
+//  The C library's wcwidth depends on the locale, which is "C" in scripts and services; the columns
+// of a table may not.
 
 /// The width of text in terminal cells.
 enum CellWidth {

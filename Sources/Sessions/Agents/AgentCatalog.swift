@@ -3,8 +3,8 @@ internal import Foundation
 public import Logging
 internal import Settings
 
-/// The agents that this supervisor knows: the operator's files, what was deployed, what ships with it. An
-/// operator's file wins over a deploy of the same name, a deploy over a shipped agent.
+/// The agents that this supervisor knows: the operator's files, what was deployed, what ships with
+/// it. An operator's file wins over a deploy of the same name, a deploy over a shipped agent.
 public actor AgentCatalog {
     private let store: any SessionStore
     private let clock: any SessionClock
@@ -17,7 +17,8 @@ public actor AgentCatalog {
 
     /// `shipped` and `operatorDirectory` hold `*.yaml`; copies of source trees go below `copies`.
     public init(
-        store: any SessionStore, clock: any SessionClock, shipped: String?, operatorDirectory: String?,
+        store: any SessionStore, clock: any SessionClock, shipped: String?,
+        operatorDirectory: String?,
         copies: String, ceilings: MountCeilings, maximumSource: Int, logger: Logger
     ) {
         self.store = store
@@ -36,8 +37,12 @@ public actor AgentCatalog {
             if let file = file(name, in: operatorDirectory) {
                 return try await registered(file, origin: .operator)
             }
-            if let known = try await store.newestAgent(name: name, origin: .deployed) { return known }
-            if let file = file(name, in: shipped) { return try await registered(file, origin: .shipped) }
+            if let known = try await store.newestAgent(name: name, origin: .deployed) {
+                return known
+            }
+            if let file = file(name, in: shipped) {
+                return try await registered(file, origin: .shipped)
+            }
         } catch {
             throw WireError(code: .storageFailed, message: "The agent could not be read: \(error)")
         }
@@ -69,7 +74,8 @@ public actor AgentCatalog {
         return found.values.sorted { $0.definition.name < $1.definition.name }
     }
 
-    /// Takes a deployed agent. `source` is a directory below the copies that is already in place, or nil.
+    /// Takes a deployed agent. `source` is a directory below the copies that is already in place,
+    /// or nil.
     public func deploy(
         yaml: String, source: AgentTrees.Staged?, trusted: Bool
     ) async throws(WireError) -> AgentVersion {
@@ -80,7 +86,8 @@ public actor AgentCatalog {
             throw WireError(code: .agentInvalid, message: "\(error)")
         }
         if let objection = ceilings.objection(to: definition, trusted: trusted) {
-            throw WireError(code: .agentInvalid, message: "Agent '\(definition.name)': \(objection)")
+            throw WireError(
+                code: .agentInvalid, message: "Agent '\(definition.name)': \(objection)")
         }
         if file(definition.name, in: operatorDirectory) != nil {
             throw WireError(
@@ -93,7 +100,8 @@ public actor AgentCatalog {
                 definition, previous: previous, origin: .deployed, source: source, fingerprint: "",
                 trusted: trusted)
         } catch {
-            throw WireError(code: .storageFailed, message: "The agent could not be stored: \(error)")
+            throw WireError(
+                code: .storageFailed, message: "The agent could not be stored: \(error)")
         }
     }
 
@@ -103,13 +111,16 @@ public actor AgentCatalog {
         guard version.origin == .deployed else {
             throw WireError(
                 code: .forbidden,
-                message: "Agent '\(name)' is \(version.origin.rawValue), not deployed, and cannot be deleted")
+                message:
+                    "Agent '\(name)' is \(version.origin.rawValue), not deployed, and cannot be deleted"
+            )
         }
         do throws(StoreError) {
             try await store.deleteAgent(name: name)
             try await dropUnused()
         } catch {
-            throw WireError(code: .storageFailed, message: "The agent could not be deleted: \(error)")
+            throw WireError(
+                code: .storageFailed, message: "The agent could not be deleted: \(error)")
         }
     }
 
@@ -186,7 +197,8 @@ public actor AgentCatalog {
         let now = clock.wall
         let version = AgentVersion(
             agentID: previous?.agentID ?? RandomID.agent(), version: (previous?.version ?? 0) + 1,
-            definition: definition, origin: origin, sourcePath: source?.path, fingerprint: fingerprint,
+            definition: definition, origin: origin, sourcePath: source?.path,
+            fingerprint: fingerprint,
             trusted: trusted, createdAt: now, firstCreatedAt: previous?.firstCreatedAt ?? now)
         do throws(StoreError) {
             try await store.insert(version)

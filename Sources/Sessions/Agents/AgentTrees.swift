@@ -1,8 +1,8 @@
 internal import API
 internal import Foundation
 
-/// The supervisor's copies of agents' source trees, one directory each. Sessions mount them read-only, so
-/// everything in them is readable by everybody and writable by nobody else.
+/// The supervisor's copies of agents' source trees, one directory each. Sessions mount them
+/// read-only, so everything in them is readable by everybody and writable by nobody else.
 public struct AgentTrees: Sendable {
     /// A tree that is in place; `path` is what sessions mount.
     public struct Staged: Sendable, Hashable {
@@ -67,9 +67,12 @@ public struct AgentTrees: Sendable {
         }
     }
 
-    /// Changes whenever a file of the tree changes: names, sizes, times of change and modes (FNV-1a).
+    /// Changes whenever a file of the tree changes: names, sizes, times of change and modes
+    /// (FNV-1a).
     func fingerprint(_ source: String?) -> String {
-        guard let source, let walk = FileManager.default.enumerator(atPath: source) else { return "" }
+        guard let source, let walk = FileManager.default.enumerator(atPath: source) else {
+            return ""
+        }
         var lines: [String] = []
         while let name = walk.nextObject() as? String, lines.count < 100_000 {
             guard let found = try? FileManager.default.attributesOfItem(atPath: source + "/" + name)
@@ -88,7 +91,8 @@ public struct AgentTrees: Sendable {
 
     /// Deletes a copy; only what lies directly below the copies' directory.
     func remove(_ path: String) {
-        guard path.hasPrefix(directory + "/"), !path.dropFirst(directory.count + 1).contains("/") else {
+        guard path.hasPrefix(directory + "/"), !path.dropFirst(directory.count + 1).contains("/")
+        else {
             return
         }
         try? FileManager.default.removeItem(atPath: path)

@@ -28,8 +28,8 @@ extension SessionDriver {
         guard var box = sandbox else {
             throw WireError(code: .internal, message: "Session '\(id.short)' has no sandbox")
         }
-        if let old = box.process { try? await context.host.kill(old) }
         do throws(SandboxError) {
+            try await killInit(box)
             box.nonce = RandomID.bytes(16)
             box.process = nil
             var plan = SandboxPlan(
@@ -43,11 +43,12 @@ extension SessionDriver {
             box.pendingInput = []
             box.inputEnd = nil
             _ = box.machine.handle(
-                .sandboxLost(.init(code: "sandbox_lost", message: "The sandbox was started anew")), now: now)
+                .sandboxLost(.init(code: "sandbox_lost", message: "The sandbox was started anew")),
+                now: now)
             sandbox = box
             try await attach(process)
         } catch {
-            if let process = sandbox?.process { try? await context.host.kill(process) }
+            if let box = sandbox { try? await killInit(box) }
             sandbox?.process = nil
             throw WireError(
                 code: .sandboxFailed,
@@ -97,8 +98,16 @@ extension SessionDriver {
             log(.info, "reconnected to init \(process.pid)")
         } catch {
             log(.notice, "sandbox not found again: \(error)")
-            try? await context.host.kill(process)
             await lostSandbox()
+        }
+    }
+
+    /// Ends the session's init: the one the store knows, and one that a supervisor started and
+    /// could not write down any more.
+    private func killInit(_ box: SandboxRecord) async throws(SandboxError) {
+        if let process = box.process { try await context.host.kill(process) }
+        if let process = await context.host.find(session: id.hex) {
+            try await context.host.kill(process)
         }
     }
 
@@ -112,7 +121,9 @@ extension SessionDriver {
     func take(_ event: InitEvent) async {
         switch event {
         case .records(let records):
-            guard let box = sandbox, let last = records.last, last.end > box.logOffset else { return }
+            guard let box = sandbox, let last = records.last, last.end > box.logOffset else {
+                return
+            }
             let new = records.filter { $0.end > box.logOffset }
             await step(
                 new.map { .record($0.event, generation: $0.generation) }, logOffset: last.end)
@@ -129,18 +140,20 @@ extension SessionDriver {
         }
     }
 
-    /// Init is gone, and with it every process. Workspace and home stay; the next message starts anew.
+    /// Init is gone, and with it every process. Workspace and home stay; the next message starts
+    /// anew.
     func lostSandbox() async {
         link = nil
         epoch += 1
         guard sandbox != nil, record.phase.isLive else { return }
-        if let process = sandbox?.process { try? await context.host.kill(process) }
+        if let box = sandbox { try? await killInit(box) }
         sandbox?.process = nil
         await advance(
             .sandboxLost(
                 .init(
                     code: "sandbox_lost",
-                    message: "The sandbox ended while the agent was answering; send the message again")))
+                    message:
+                        "The sandbox ended while the agent was answering; send the message again")))
     }
 
     /// For file transfers: a connection, started where need be.
@@ -223,7 +236,7 @@ extension SessionDriver {
         epoch += 1
         link?.close()
         link = nil
-        if let process = box.process { try await context.host.kill(process) }
+        try await killInit(box)
         try await context.host.destroy(session: id.hex)
     }
 
@@ -262,7 +275,8 @@ extension SessionDriver {
             try? await context.host.kill(process)
             sandbox?.process = nil
             _ = sandbox?.machine.handle(
-                .sandboxLost(.init(code: "stopped", message: "The supervisor was stopped")), now: now)
+                .sandboxLost(.init(code: "stopped", message: "The supervisor was stopped")),
+                now: now)
             var change = SessionChange(record)
             change.sandbox = sandbox
             try? await commit(change)

@@ -114,9 +114,12 @@ extension SessionDriver {
         if next.phase != .active { ceilingTask?.cancel() }
         await act(actions)
         if let turn, turn.outcome == nil, turn.outputBytes > context.limits.maximumTurnOutput {
-            await advance(.abort(.init(
-                code: "output_limit",
-                message: "The answer is longer than \(context.limits.maximumTurnOutput) bytes")))
+            await advance(
+                .abort(
+                    .init(
+                        code: "output_limit",
+                        message:
+                            "The answer is longer than \(context.limits.maximumTurnOutput) bytes")))
         }
     }
 
@@ -174,8 +177,8 @@ extension SessionDriver {
         WireEvent(type: type, turn: turn, time: context.clock.wall)
     }
 
-    /// The disk is full or broken: the turn ends as failed as soon as that can be stored; until then
-    /// nothing is acknowledged, so nothing that was stored or logged is lost.
+    /// The disk is full or broken: the turn ends as failed as soon as that can be stored; until
+    /// then nothing is acknowledged, so nothing that was stored or logged is lost.
     func storageFailed(_ error: WireError) async {
         guard record.phase == .active, var box = sandbox else { return }
         if let link, box.machine.hasProcess {

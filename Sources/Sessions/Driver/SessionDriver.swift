@@ -35,8 +35,8 @@ enum SessionCommand: Sendable {
     case deadline
 }
 
-/// Runs one session: takes commands from a mailbox one after the other, persists, then acts. Nothing else
-/// writes the session's rows, so what it holds in memory is what the store holds.
+/// Runs one session: takes commands from a mailbox one after the other, persists, then acts.
+/// Nothing else writes the session's rows, so what it holds in memory is what the store holds.
 actor SessionDriver {
     let id: SessionID
     let context: DriverContext
@@ -105,7 +105,8 @@ actor SessionDriver {
         case .resume(let user, let reply):
             await answer(reply) { () throws(WireError) in try await resume(user: user) }
         case .end(let reply): await answer(reply) { () throws(WireError) in try await end() }
-        case .discard(let reply): await answer(reply) { () throws(WireError) in try await discard() }
+        case .discard(let reply):
+            await answer(reply) { () throws(WireError) in try await discard() }
         case .link(let reply):
             await answer(reply) { () throws(WireError) in try await connectedLink() }
         case .reconnect(let reply):
@@ -136,7 +137,8 @@ actor SessionDriver {
 
     func log(_ level: Logger.Level, _ message: String) {
         context.logger.log(
-            level: level, "\(TerminalText.neutralised(message))", metadata: ["session": "\(id.short)"])
+            level: level, "\(TerminalText.neutralised(message))",
+            metadata: ["session": "\(id.short)"])
     }
 
     /// Commits and makes the result visible to readers. On failure nothing in memory has changed.
@@ -145,7 +147,8 @@ actor SessionDriver {
             try await context.store.commit(change)
         } catch {
             log(.error, "cannot store: \(error)")
-            throw WireError(code: .storageFailed, message: "The state could not be stored: \(error)")
+            throw WireError(
+                code: .storageFailed, message: "The state could not be stored: \(error)")
         }
         record = change.session
         if let newTurn = change.turn { turn = newTurn }
@@ -199,7 +202,8 @@ actor SessionDriver {
         case .impossible:
             WireError(
                 code: .internal,
-                message: "Session '\(id.short)' cannot take '\(event)' while \(record.phase.rawValue)")
+                message:
+                    "Session '\(id.short)' cannot take '\(event)' while \(record.phase.rawValue)")
         }
     }
 }

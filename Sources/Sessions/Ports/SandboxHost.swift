@@ -11,6 +11,8 @@ public protocol SandboxHost: Sendable {
         session: String, process: ProcessIdentity, nonce: [UInt8],
         onEvent: @escaping @Sendable (InitEvent) -> Void
     ) async throws(SandboxError) -> (link: any SandboxLink, state: InitState)
+    /// The init that runs for a session, whether or not the store knows it.
+    func find(session: String) async -> ProcessIdentity?
     /// Kills an init and waits for its end.
     func kill(_ process: ProcessIdentity) async throws(SandboxError)
     /// Deletes workspace, home and control socket.
@@ -21,12 +23,13 @@ public protocol SandboxHost: Sendable {
 
 /// The control socket of one session, seen from a session.
 public protocol SandboxLink: Sendable {
-    func start(generation: UInt64, arguments: [String], environment: [String: String]) async throws(
-        SandboxError)
+    func start(generation: UInt64, arguments: [String], environment: [String: String])
+        async throws(SandboxError)
     func input(_ bytes: ArraySlice<UInt8>, offset: UInt64) throws(SandboxError)
     func closeInput(offset: UInt64) throws(SandboxError)
     func acknowledge(_ offset: UInt64) throws(SandboxError)
-    func signal(_ number: Int32, generation: UInt64, scope: InitLink.SignalScope) async throws(SandboxError)
+    func signal(_ number: Int32, generation: UInt64, scope: InitLink.SignalScope)
+        async throws(SandboxError)
     func shutdown() throws(SandboxError)
     func readFiles(_ path: String) async throws(SandboxError) -> FileTransfer
     func writeFiles(_ path: String) async throws(SandboxError) -> FileTransfer

@@ -18,6 +18,8 @@ public struct SystemClock: SessionClock {
         bootID = text?.trimmingCharacters(in: .whitespacesAndNewlines) ?? "unknown"
     }
 
-    public var boot: BootInstant { BootInstant(bootID: bootID, nanoseconds: csandbox_boottime_ns()) }
+    public var boot: BootInstant {
+        BootInstant(bootID: bootID, nanoseconds: csandbox_boottime_ns())
+    }
     public var wall: Date { Date() }
 }

@@ -4,7 +4,8 @@ public import Foundation
 /// One transaction of a session: its row and everything that changes with it.
 public struct SessionChange: Sendable {
     public var session: SessionRecord
-    /// Numbered without a gap after the events already stored; `session.lastSeq` is the last one's number.
+    /// Numbered without a gap after the events already stored; `session.lastSeq` is the last one's
+    /// number.
     public var events: [WireEvent] = []
     /// The turn to insert or update.
     public var turn: TurnRecord?
@@ -16,7 +17,8 @@ public struct SessionChange: Sendable {
     public var deleteHistory = false
     /// Somebody who wrote or resumed.
     public var participant: WireUser?
-    /// Flushed to the disk before the call returns; otherwise it survives a crash of the process only.
+    /// Flushed to the disk before the call returns; otherwise it survives a crash of the process
+    /// only.
     public var durable = true
 
     public init(_ session: SessionRecord) { self.session = session }
@@ -64,7 +66,8 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
 /// The store of sessions, turns, events and agents.
 public protocol SessionStore: Sendable {
     /// Inserts a new session and gives it the lowest free id block below `blocks`.
-    func create(_ session: SessionRecord, sandbox: SandboxRecord, blocks: Int) async throws(StoreError)
+    func create(_ session: SessionRecord, sandbox: SandboxRecord, blocks: Int)
+        async throws(StoreError)
         -> SandboxRecord
     func commit(_ change: SessionChange) async throws(StoreError)
     /// Removes a session that never was used.
@@ -78,15 +81,19 @@ public protocol SessionStore: Sendable {
     func events(_ id: SessionID, after: Int64, limit: Int) async throws(StoreError) -> [WireEvent]
     /// The agent's text in a turn: its `message.delta` events joined, at most `limit` bytes.
     func answer(_ id: SessionID, turn: Int, limit: Int) async throws(StoreError) -> String
-    func list(_ query: SessionQuery) async throws(StoreError) -> (sessions: [SessionRecord], total: Int)
+    func list(_ query: SessionQuery) async throws(StoreError) -> (
+        sessions: [SessionRecord], total: Int
+    )
     /// Sessions whose hex id begins with `prefix`, at most `limit`.
-    func matches(prefix: String, participant: UInt32?, limit: Int) async throws(StoreError) -> [SessionID]
+    func matches(prefix: String, participant: UInt32?, limit: Int) async throws(StoreError)
+        -> [SessionID]
     /// Sessions that have a sandbox row.
     func withSandbox() async throws(StoreError) -> [SessionID]
     /// Ended or timed out before `date`: deletes their history.
     func purgeArchives(before date: Date) async throws(StoreError)
 
-    func newestAgent(name: String, origin: AgentVersion.Origin) async throws(StoreError) -> AgentVersion?
+    func newestAgent(name: String, origin: AgentVersion.Origin) async throws(StoreError)
+        -> AgentVersion?
     func agentVersion(id: String, version: Int) async throws(StoreError) -> AgentVersion?
     func agents(origin: AgentVersion.Origin) async throws(StoreError) -> [AgentVersion]
     func insert(_ agent: AgentVersion) async throws(StoreError)

@@ -12,8 +12,8 @@ public struct BootInstant: Sendable, Hashable, Codable {
     }
 }
 
-/// When an idle session times out (spec row 8): counted on the boot clock; by the wall clock only across a
-/// reboot, where nothing is due before the wall clock has had time to be set.
+/// When an idle session times out (spec row 8): counted on the boot clock; by the wall clock only
+/// across a reboot, where nothing is due before the wall clock has had time to be set.
 public struct IdleDeadline: Sendable, Hashable, Codable {
     /// Seconds after a boot during which deadlines of earlier boots are not due.
     public static let graceAfterBoot = 300

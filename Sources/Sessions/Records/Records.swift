@@ -4,8 +4,8 @@ public import Foundation
 public import Sandbox
 public import Settings
 
-// What the store keeps. Catalogue state (sessions, turns, events, agents) and node-local state (sandboxes)
-// are separate records, so that a fleet can keep the first centrally.
+// What the store keeps. Catalogue state (sessions, turns, events, agents) and node-local state
+// (sandboxes) are separate records, so that a fleet can keep the first centrally.
 
 /// Where a session stands in its life; `creating` is shown as idle and never outlives a restart.
 public enum SessionPhase: String, Codable, Sendable, CaseIterable {
@@ -107,7 +107,8 @@ public struct TurnRecord: Sendable, Hashable, Codable {
     }
 }
 
-/// The node-local side of a live session: ids, process, and how far the exchange with init is stored.
+/// The node-local side of a live session: ids, process, and how far the exchange with init is
+/// stored.
 public struct SandboxRecord: Sendable, Hashable, Codable {
     /// Index of the id block, unique among all records.
     public var block: Int
@@ -159,7 +160,8 @@ public struct AgentVersion: Sendable, Hashable, Codable {
     public var firstCreatedAt: Date
 
     public init(
-        agentID: String, version: Int, definition: AgentDefinition, origin: Origin, sourcePath: String?,
+        agentID: String, version: Int, definition: AgentDefinition, origin: Origin,
+        sourcePath: String?,
         fingerprint: String, trusted: Bool, createdAt: Date, firstCreatedAt: Date
     ) {
         self.agentID = agentID

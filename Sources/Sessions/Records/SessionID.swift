@@ -18,7 +18,8 @@ public struct SessionID: Hashable, Sendable, Codable, CustomStringConvertible {
 
     /// From `ses_a1b2c3d4-…`; nil for anything else.
     public init?(_ text: String) {
-        guard text.hasPrefix("ses_"), let prefix = Self.normalise(prefix: text), prefix.utf8.count == 32
+        guard text.hasPrefix("ses_"), let prefix = Self.normalise(prefix: text),
+            prefix.utf8.count == 32
         else { return nil }
         hex = prefix
     }
@@ -33,13 +34,15 @@ public struct SessionID: Hashable, Sendable, Codable, CustomStringConvertible {
     /// The first 12 hex digits: what people see and type.
     public var short: String { String(hex.prefix(12)) }
 
-    /// The hex digits of what somebody typed for an id, with or without `ses_` and dashes, in any case.
-    /// Nil when it can be no prefix of an id.
+    /// The hex digits of what somebody typed for an id, with or without `ses_` and dashes, in any
+    /// case. Nil when it can be no prefix of an id.
     public static func normalise(prefix text: String) -> String? {
         var rest = text.lowercased()[...]
         if rest.hasPrefix("ses_") { rest = rest.dropFirst(4) }
         let digits = rest.replacing("-", with: "")
-        guard (1...32).contains(digits.utf8.count), digits.utf8.allSatisfy(isHexDigit) else { return nil }
+        guard (1...32).contains(digits.utf8.count), digits.utf8.allSatisfy(isHexDigit) else {
+            return nil
+        }
         return String(digits)
     }
 
