@@ -53,7 +53,8 @@ install:
 
 uninstall:
 	@rm -rf "$(libdir)" "$(sharedir)/superserve"
-	@rm -f "$(bindir)/superserve" "$(bindir)/superserved" "$(sharedir)"/man/man1/superserve.1* \
+	@rm -f "$(bindir)/superserve" "$(bindir)/superserved" "$(bindir)/superserve-launcher" \
+	    "$(sharedir)"/man/man1/superserve.1* "$(sharedir)"/man/man1/superserved.1* \
 	    "$(sharedir)/bash-completion/completions/superserve" "$(sharedir)/fish/vendor_completions.d/superserve.fish" \
 	    "$(sharedir)/zsh/vendor-completions/_superserve"
 
