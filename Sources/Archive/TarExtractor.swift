@@ -19,6 +19,7 @@ public final class TarExtractor {
         }
 
         /// Which permission bits files and directories get.
+        /// What becomes of permission bits.
         public enum Modes: Sendable {
             /// The archive's permission bits without those of the mask; owners can always enter
             /// directories.
@@ -28,6 +29,7 @@ public final class TarExtractor {
         }
 
         /// How much an archive may contain.
+        /// Bounds of one extraction; beyond them it fails.
         public struct Limits: Sendable {
             public var entries: Int
             /// Of all files together.
