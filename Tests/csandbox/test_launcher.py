@@ -216,7 +216,7 @@ def test_destroy_of_hostile_trees(world):
         script = ("mkdir -p ~/a/b ~/c; touch ~/a/b/f ~/.1 ~/.2; mkdir -p ~/.3/.0/.1; ln -s / ~/link; ln -s /etc/passwd ~/c/p; mkfifo ~/c/q; "
                   "for i in $(seq 300); do mkdir -p ~/w/$i/x; touch ~/w/$i/x/f ~/w/g$i; done; "
                   "touch ~/$(printf 'n%.0s' $(seq 255)); chmod 0 ~/a/b ~/a ~/.3 ~")
-        result, _, err = init.run(1, ["bash", "-c", script], ENV)
+        result, _, err = init.run(1, ["bash", "-c", script], ENV, timeout=300)
         assert result[0] == 0, err
         result, _, err = init.run(2, ["python3", "-c", DEEP, "20000"], ENV, timeout=300)
         assert result[0] == 0, err
