@@ -76,7 +76,8 @@ public struct Directories: Sendable {
         }
     }
 
-    /// With every symbolic link followed: mounts of what lies below are opened without following any.
+    /// With every symbolic link followed: mounts of what lies below are opened without following
+    /// any.
     func resolved() throws(DaemonError) -> Directories {
         guard let realState = realpath(state, nil), let realRuntime = realpath(runtime, nil) else {
             throw DaemonError("cannot resolve \(state) and \(runtime): \(Self.error)")

@@ -98,7 +98,8 @@ public final class InitLink: Sendable {
         var closed = false
     }
 
-    /// How long init may take to answer; one that is stopped or starved must not hold up the others.
+    /// How long init may take to answer; one that is stopped or starved must not hold up the
+    /// others.
     private static let answerLimit = Duration.seconds(10)
 
     private let mutex = Mutex(State())

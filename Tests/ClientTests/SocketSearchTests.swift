@@ -19,8 +19,8 @@ import Testing
         #expect(root.state == "/var/lib/superserve")
         #expect(root.socket == SupervisorDirectories.systemSocket)
         #expect(
-            SupervisorDirectories.personalState(environment: ["HOME": "/root"], home: "/")
-                == "/root/.local/state/superserve")
+            SupervisorDirectories.personalState(environment: ["HOME": "/home/r"], home: "/")
+                == "/home/r/.local/state/superserve")
     }
 
     @Test func orderOfSockets() throws {

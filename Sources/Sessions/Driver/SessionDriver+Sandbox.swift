@@ -71,8 +71,8 @@ extension SessionDriver {
         }
         link = newLink
         inputAccepted = state.inputAccepted
-        // Input of an agent that has ended may have been dropped before init saw it (`dropInput`): what
-        // follows begins where init stands, or it would wait for the missing bytes for ever.
+        // Input of an agent that has ended may have been dropped before init saw it (`dropInput`):
+        // what follows begins where init stands, or it would wait for the missing bytes for ever.
         let missing = box.inputBase - min(box.inputBase, state.inputAccepted)
         sandbox?.inputBase -= missing
         if let end = box.inputEnd { sandbox?.inputEnd = end - min(end, missing) }
