@@ -531,6 +531,56 @@ def test_sessions_outlive_the_launcher(world):
             assert session.connect().run(1, ["echo", "again"], ENV)[1] == b"again\n"
 
 
+def test_launchers_that_die_while_spawning(world):
+    with own_world(world) as fresh:
+        sessions = [fresh.prepare() for _ in range(8)]
+        for delay in (0, 0.002, 0.005, 0.01, 0.02):
+            pid = launcher_pid(fresh)
+            for session in sessions:
+                fresh.launcher.begin(wire.SPAWN, ("SESSION", session.id), ("BLOCK", session.block), ("NONCE", session.nonce))
+            time.sleep(delay)  # any moment will do
+            os.kill(pid, signal.SIGKILL)
+            fresh.launcher.close()
+            fresh.launcher = fresh.connect()
+            assert launcher_pid(fresh) != pid
+
+            def inits():
+                """What is left must be whole sessions, reachable by their sockets."""
+                found = [child for child in children(fresh.keeper.pid)
+                         if fixtures.start_time(child) and child != launcher_pid(fresh)]
+                names = {fixtures.status_field(child, "Name") for child in found}
+                return found if names <= {"superserve-init"} else None
+
+            left = wait_until(lambda: inits() is not None and [inits()])[0]
+            answering = 0
+            for session in sessions:
+                with contextlib.suppress(ConnectionRefusedError, FileNotFoundError, Disconnected):
+                    init = wire.Init(session.path, session.nonce, patience=0)
+                    answering += 1
+                    init.close()
+            assert answering == len(left), (answering, left)
+            for child in left:
+                fresh.launcher.ask(wire.KILL, ("PID", child), ("START_TIME", fixtures.start_time(child)))
+        for session in sessions:
+            session.spawn(fresh.launcher)
+            assert session.connect().run(1, ["true"], ENV)[0][0] == 0
+            session.end()
+
+
+def test_groups_of_adopted_sessions_go_too(world):
+    if not world.root:
+        raise unittest.SkipTest("no cgroup of our own to write")
+    with own_world(world) as fresh, fresh.session() as session:
+        group = [path for path in (top + "/" + session.id for top in groups()) if os.path.isdir(path)]
+        assert len(group) == 1
+        os.kill(launcher_pid(fresh), signal.SIGKILL)
+        fresh.launcher.close()
+        fresh.launcher = fresh.connect()
+        assert fresh.launcher.ask(wire.LAUNCHER_HELLO) and os.path.isdir(group[0])
+        session.connect().send(wire.SHUTDOWN)
+        wait_until(lambda: not os.path.isdir(group[0]))
+
+
 def test_launchers_that_die_often(world):
     with own_world(world) as fresh:
         for _ in range(5):
