@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import random
 import secrets
 import select
 import shutil
@@ -141,6 +142,36 @@ def test_only_the_service_may_connect(world):
         connection.close()
     assert stat.S_IMODE(os.stat(os.path.join(world.runtime, "launcher.sock")).st_mode) == 0o600
     assert stat.S_IMODE(os.stat(os.path.join(world.runtime, "s")).st_mode) == 0o700
+
+
+def test_random_requests_do_no_harm(world):
+    generator = random.Random(20250)
+    pid = launcher_pid(world)
+    for _ in range(20):
+        with world.fresh_launcher() as launcher, contextlib.suppress(Disconnected):
+            for _ in range(100):
+                payload = bytearray()
+                for _ in range(generator.randrange(6)):
+                    value = generator.randbytes(generator.choice([0, 1, 8, 16, 32, 200]))
+                    if generator.random() < 0.3:
+                        value = secrets.token_hex(16).encode()
+                    length = (
+                        len(value) if generator.random() < 0.9 else generator.randrange(1 << 32)
+                    )
+                    payload += wire.FIELD.pack(generator.randrange(1, 30), 0, length) + value
+                # Not STOP, which would be obeyed.
+                kind = generator.choice(
+                    [
+                        wire.LAUNCHER_HELLO,
+                        wire.PREPARE,
+                        wire.SPAWN,
+                        wire.KILL,
+                        wire.DESTROY,
+                        wire.MEASURE,
+                    ]
+                )
+                launcher.send(kind, bytes(payload), generator.randrange(1 << 32))
+    assert launcher_pid(world) == pid
 
 
 def test_many_connections(world):
@@ -712,6 +743,26 @@ def test_sessions_outlive_the_keeper(world):
         fresh.launcher.ask(wire.KILL, ("PID", session.pid), ("START_TIME", session.start_time))
         session.wait_gone()
         session.spawn(fresh.launcher)
+
+
+def test_state_below_a_closed_directory(world):
+    if not world.root:
+        raise unittest.SkipTest("only root can serve what its service cannot reach")
+    with own_world(world) as fresh:
+        fresh.launcher.close()
+        fresh.stop_keeper()
+        closed = os.path.join(fresh.base, "closed")
+        os.mkdir(closed, 0o700)
+        os.rename(fresh.state, os.path.join(closed, "state"))
+        fresh.state = os.path.join(closed, "state")
+        fresh.start_keeper()
+        fresh.launcher = fresh.connect()
+        with fresh.session() as session:
+            init = session.connect()
+            script = "echo kept >/workspace/f; cat /workspace/f"
+            assert init.run(1, ["bash", "-c", script], ENV)[1] == b"kept\n"
+            assert os.path.exists(os.path.join(session.tree, "workspace/f"))
+        assert not os.path.exists(session.tree)
 
 
 def test_one_keeper_a_runtime_directory(world):
