@@ -418,6 +418,8 @@ def test_sources_that_are_refused(world):
             os.unlink(path + "-link")
     # The agents directory may live in the state directory.
     agents = world.make_directory("state/agent-" + secrets.token_hex(4))
+    with refused(wire.EPERM):
+        session.spawn(mounts=[os.path.realpath(agents).encode() + b"\0/data"])
     session.spawn(source=os.path.realpath(agents))
     session.end()
     os.rmdir(agents)
