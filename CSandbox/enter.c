@@ -66,7 +66,7 @@ static int unshare_namespaces(struct csandbox_failure *failure) {
                 ? "user namespaces are nested too deeply"
                 : "the host forbids user namespaces; see the sysctls user.max_user_namespaces, "
                   "kernel.unprivileged_userns_clone and "
-                  "kernel.apparmor_restrict_unprivileged_userns";
+                  "kernel.apparmor_restrict_unprivileged_userns; in a chroot there are none";
         return csandbox_fail(failure, "user namespace", errno, "%s", advice);
     }
     return 0;

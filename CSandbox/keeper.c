@@ -89,53 +89,71 @@ static void kill_for_launcher(struct csandbox_keeper *keeper, pid_t pid, uint64_
     (void)csandbox_notice_send(keeper->channel_fd, &answer);
 }
 
-// False when the first launcher cannot start.
-static bool take_notice(struct loop *loop) {
+// What became of reading one notice.
+enum taken {
+    TAKEN_FATAL = -1, // the first launcher cannot start
+    TAKEN_NONE = 0,   // there is none, or no channel any more
+    TAKEN_ONE = 1,
+};
+
+static void announce_ready(struct loop *loop) {
+    loop->serving = true;
+    loop->delay_ms = RESTART_MS;
+    if (loop->announced) return;
+    loop->announced = true;
+    dprintf(loop->keeper->ready_fd, "ready\n");
+    close(loop->keeper->ready_fd);
+    loop->keeper->ready_fd = -1;
+}
+
+static enum taken take_notice(struct loop *loop) {
     struct csandbox_keeper *keeper = loop->keeper;
     struct csandbox_notice notice;
     const ssize_t length = recv(keeper->channel_fd, &notice, sizeof notice, MSG_DONTWAIT);
-    if (length < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+    if (length < 0 && (errno == EAGAIN || errno == EINTR)) return TAKEN_NONE;
     if (length != (ssize_t)sizeof notice) { // it is gone; SIGCHLD follows
         csandbox_close_fd(&keeper->channel_fd);
         keeper->channel_fd = -1;
-        return true;
+        return TAKEN_NONE;
     }
     if (notice.kind == CSANDBOX_NOTICE_READY) {
-        loop->serving = true;
-        loop->delay_ms = RESTART_MS;
-        if (loop->announced) return true;
-        loop->announced = true;
-        dprintf(keeper->ready_fd, "ready\n");
-        close(keeper->ready_fd);
-        keeper->ready_fd = -1;
+        announce_ready(loop);
     } else if (notice.kind == CSANDBOX_NOTICE_FAILED) {
         struct csandbox_failure failure;
         char stage[64];
         csandbox_failure_from_report(&failure, stage, &notice.report);
         announce_failure(keeper->ready_fd, &failure);
-        return loop->announced;
+        if (!loop->announced) return TAKEN_FATAL;
     } else if (notice.kind == CSANDBOX_NOTICE_KILL) {
         kill_for_launcher(keeper, notice.pid, notice.start_time);
     } else if (notice.kind == CSANDBOX_NOTICE_STOP) {
         loop->stop = true;
     }
-    return true;
+    return TAKEN_ONE;
+}
+
+static void announce_unready(struct loop *loop, const char *detail) {
+    struct csandbox_failure failure;
+    (void)csandbox_fail(&failure, "launcher", ECHILD, "%s", detail);
+    announce_failure(loop->keeper->ready_fd, &failure);
 }
 
 // False when the first launcher ended before it served.
 static bool launcher_ended(struct loop *loop, int status) {
     struct csandbox_keeper *keeper = loop->keeper;
-    while (keeper->channel_fd >= 0) // what it said last
-        if (!take_notice(loop)) return false;
+    enum taken taken =
+        TAKEN_ONE; // what it said last; then the channel, whoever else may hold its other end
+    while (taken == TAKEN_ONE && keeper->channel_fd >= 0) taken = take_notice(loop);
+    if (taken == TAKEN_FATAL) return false;
+    csandbox_close_fd(&keeper->channel_fd);
+    keeper->channel_fd = -1;
     keeper->launcher = 0;
     if (loop->stop) return true;
     dprintf(2, "superserve-launcher: the launcher ended with %s %d\n",
             WIFSIGNALED(status) ? "signal" : "status",
             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     if (!loop->announced) {
-        struct csandbox_failure failure;
-        (void)csandbox_fail(&failure, "launcher", ECHILD, "the launcher ended before it was ready");
-        announce_failure(keeper->ready_fd, &failure);
+        announce_unready(loop, "the launcher ended before it was ready");
         return false;
     }
     if (!loop->serving && loop->delay_ms < RESTART_MS_MAX) loop->delay_ms *= 2;
@@ -231,7 +249,10 @@ static int serve(struct loop *loop) {
             const uint64_t now = now_ms();
             if (now >= due) {
                 start_launcher(loop);
-                if (keeper->launcher <= 0 && !loop->announced) return 1;
+                if (keeper->launcher <= 0 && !loop->announced) {
+                    announce_unready(loop, "no process for the launcher");
+                    return 1;
+                }
                 continue;
             }
             timeout = (int)(due - now);
@@ -241,7 +262,8 @@ static int serve(struct loop *loop) {
             {.fd = keeper->channel_fd, .events = POLLIN},
         };
         if (poll(events, 2, timeout) < 0 && errno != EINTR) return 1;
-        if (keeper->channel_fd >= 0 && events[1].revents != 0 && !take_notice(loop)) return 1;
+        if (keeper->channel_fd >= 0 && events[1].revents != 0 && take_notice(loop) == TAKEN_FATAL)
+            return 1;
         if (!take_signals(loop)) return 1;
     }
     return 0;

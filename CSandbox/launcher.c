@@ -29,7 +29,7 @@ static void reap_children(struct csandbox_server *server) {
         if (csandbox_job_reaped(server, pid, status) ||
             csandbox_spawn_reaped(server, pid, status) || csandbox_live_reaped(server, pid, status))
             continue;
-        csandbox_session_sweep(server); // a child that was killed before it became anything
+        csandbox_session_sweep_soon(server); // a child that was killed before it became anything
     }
 }
 
@@ -45,14 +45,14 @@ static void take_notice(struct csandbox_server *server) {
     if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (length <= 0) _exit(0); // the keeper is gone; its sessions go on
     if (length != (ssize_t)sizeof notice) return;
-    if (notice.kind == CSANDBOX_NOTICE_REAPED) csandbox_session_sweep(server);
+    if (notice.kind == CSANDBOX_NOTICE_REAPED) csandbox_session_sweep_soon(server);
     if (notice.kind == CSANDBOX_NOTICE_KILL_FAILED)
         csandbox_kill_refused(server, notice.pid, notice.report.error);
 }
 
 // Milliseconds until the next time limit, -1 when there is none.
 static int next_timeout(const struct csandbox_server *server) {
-    uint64_t due = UINT64_MAX;
+    uint64_t due = server->sweep_ns != 0 ? server->sweep_ns : UINT64_MAX;
     for (unsigned i = 0; i < CSANDBOX_SPAWNS_MAX; i++) {
         const struct csandbox_starting *starting = &server->starting[i];
         if (starting->pid != 0 && !starting->failed && starting->deadline_ns < due)
@@ -91,6 +91,7 @@ static _Noreturn void loop(struct csandbox_server *server) {
         csandbox_spawn_expire(server, now);
         csandbox_kill_expire(server, now);
         csandbox_link_accept_again(server, now);
+        if (server->sweep_ns != 0 && now >= server->sweep_ns) csandbox_session_sweep(server);
         csandbox_request_pump(server);
     }
 }

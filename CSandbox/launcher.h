@@ -27,6 +27,7 @@
 #define CSANDBOX_MOUNTS_MAX 32 // MOUNT fields of one SPAWN
 #define CSANDBOX_SPAWN_SECONDS 20
 #define CSANDBOX_KILL_SECONDS 10
+#define CSANDBOX_SWEEP_MS 200 // between the end of an adopted init and the removal of its group
 
 // --- identity.c: who the service is, and the ids that it may hand out ----------------------------
 

@@ -91,7 +91,13 @@ static bool is_busy(const char *session) {
     return csandbox_session_idle(sweeping, session, NULL, &ignored) < 0;
 }
 
+void csandbox_session_sweep_soon(struct csandbox_server *server) {
+    if (server->cgroup_fd >= 0 && server->sweep_ns == 0)
+        server->sweep_ns = csandbox_boottime_ns() + CSANDBOX_SWEEP_MS * 1000000ull;
+}
+
 void csandbox_session_sweep(struct csandbox_server *server) {
+    server->sweep_ns = 0;
     sweeping = server;
     csandbox_cgroup_sweep(server->cgroup_fd, is_busy);
 }

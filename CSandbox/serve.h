@@ -102,6 +102,7 @@ struct csandbox_server {
     int sessions_fd, sockets_fd;
     int own_ns_fd, template_ns_fd;
     int cgroup_fd;
+    uint64_t sweep_ns; // when groups without processes are looked for; 0: nothing to look for
     const char *_Nonnull state_path;
     const char *_Nonnull runtime_path;
     uint64_t blocks;
@@ -175,6 +176,8 @@ void csandbox_kill_event(struct csandbox_server *_Nonnull server, uint32_t index
 // The keeper could not kill `pid` either.
 void csandbox_kill_refused(struct csandbox_server *_Nonnull server, pid_t pid, int error);
 void csandbox_kill_expire(struct csandbox_server *_Nonnull server, uint64_t now_ns);
+// Control groups whose sessions this launcher does not know are removed soon, all in one go.
+void csandbox_session_sweep_soon(struct csandbox_server *_Nonnull server);
 void csandbox_session_sweep(struct csandbox_server *_Nonnull server);
 
 // launcher_jobs.c

@@ -66,7 +66,10 @@ static bool is_same(int fd, int other) {
 // A session never sees another session's tree, the supervisor's data base or its sockets. By name,
 // because what contains them cannot be walked up to by the service; and by identity, should they be
 // mounted elsewhere too.
-static bool is_forbidden(const struct csandbox_places *places, const char *path, int fd) {
+// Agents' own files and roots may be kept in the state directory, what is mounted besides may not.
+static bool is_forbidden(const struct csandbox_places *places, const char *path, int fd,
+                         bool extra) {
+    if (extra && is_within(path, places->state_path)) return true;
     if (is_within(places->state_path, path) || is_within(places->runtime_path, path)) return true;
     if (is_within(path, places->runtime_path)) return true;
     char sessions[PATH_MAX + 16];
@@ -88,21 +91,21 @@ static bool is_forbidden(const struct csandbox_places *places, const char *path,
     return false;
 }
 
-// A detached, recursive, read-only copy of the mounts at `path`.
+// A detached, recursive, read-only copy of the mounts at `path`; only `extra` ones may be files.
 static int open_source(const struct csandbox_places *places, const char *stage, const char *path,
-                       bool directory, int *tree, struct csandbox_failure *failure) {
+                       bool extra, int *tree, struct csandbox_failure *failure) {
     if (!is_plain_path(path))
         return csandbox_fail(failure, stage, EINVAL, "not an absolute path without '..': %.200s",
                              path);
     CSANDBOX_AUTO_FD int fd =
-        csandbox_open_plain(AT_FDCWD, path, O_PATH | (directory ? O_DIRECTORY : 0));
+        csandbox_open_plain(AT_FDCWD, path, O_PATH | (extra ? 0 : O_DIRECTORY));
     if (fd < 0) {
         const char *advice = errno == EACCES  ? " (the service must be able to read it)"
                              : errno == ELOOP ? " (a part of it is a symbolic link)"
                                               : "";
         return csandbox_fail(failure, stage, errno, "open %.160s%s", path, advice);
     }
-    if (is_forbidden(places, path, fd))
+    if (is_forbidden(places, path, fd, extra))
         return csandbox_fail(failure, stage, EPERM,
                              "%.160s is, holds or lies in the supervisor's own directories", path);
     struct stat status;
@@ -164,7 +167,7 @@ static int open_extra(struct csandbox_trees *trees, const struct csandbox_places
             "nothing can be mounted at %.120s: choose a place of its own, such as /data", target);
     (void)snprintf(extra->target, sizeof extra->target, "%s", target + 1);
     trees->extra_count++; // from here on csandbox_trees_close owns it
-    return open_source(places, "mount", host, false, &extra->tree_fd, failure);
+    return open_source(places, "mount", host, true, &extra->tree_fd, failure);
 }
 
 // Workspace or home: the agent's own, writable.
@@ -213,7 +216,7 @@ int csandbox_trees_open(struct csandbox_trees *trees, const struct csandbox_plac
         const char *stage = source ? "agent directory" : "root";
         if (*tree >= 0) return csandbox_fail(failure, stage, EINVAL, "named twice");
         if (field_path(value, stage, path, failure) < 0 ||
-            open_source(places, stage, path, true, tree, failure) < 0)
+            open_source(places, stage, path, false, tree, failure) < 0)
             return -failure->error;
     }
     return more == 0 ? 0 : csandbox_fail(failure, "request", EPROTO, "malformed fields");

@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
@@ -22,7 +23,7 @@
      CLONE_NEWCGROUP)
 
 // Init and what it starts are the first to go when memory runs out, before anything of the host.
-#define OOM_SCORE "500"
+#define OOM_SCORE 500
 
 // Its parent is in another pid namespace, where getppid() is 0: only the socket can tell that the
 // launcher is gone.
@@ -126,7 +127,13 @@ static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2], 
     // The child's mounts are a copy of the template's only if it is born there.
     if (setns(inputs->template_ns_fd, CLONE_NEWNS) < 0)
         return csandbox_fail(failure, "namespaces", errno, "enter the template");
-    const long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+    long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+    if (pid < 0 && inputs->cgroup_fd >= 0 &&
+        (errno == EACCES || errno == EBUSY || errno == ENODEV)) {
+        // The group was a convenience, without limits; the session may stay in the launcher's own.
+        arguments.flags &= ~(uint64_t)CLONE_INTO_CGROUP;
+        pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+    }
     if (pid == 0) run_child(inputs, ends[1], ends[0]);
     const int error = pid < 0 ? errno : 0;
     if (setns(inputs->own_ns_fd, CLONE_NEWNS) < 0) {
@@ -135,8 +142,7 @@ static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2], 
         _exit(1);
     }
     if (pid < 0)
-        return csandbox_fail(failure, "namespaces", error, "clone3%s%s",
-                             inputs->cgroup_fd >= 0 ? " into the cgroup" : "",
+        return csandbox_fail(failure, "namespaces", error, "clone3%s",
                              error == ENOSPC
                                  ? ": a limit of the user.max_*_namespaces sysctls is reached"
                              : error == EAGAIN ? ": the limit of processes is reached"
@@ -144,13 +150,17 @@ static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2], 
     return (int)pid;
 }
 
-// Raising needs no capability; the child itself may not write this file of its own before it has
-// executed init.
+// Raising needs no capability, lowering does, and this process may have been started with more
+// already. The child itself may not write this file of its own before it has executed init.
 static int set_oom_score(pid_t pid, struct csandbox_failure *failure) {
-    char path[48];
+    char path[48], text[16] = "";
     (void)snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
-    CSANDBOX_AUTO_FD int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, OOM_SCORE, strlen(OOM_SCORE)) < 0)
+    CSANDBOX_AUTO_FD int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || read(fd, text, sizeof text - 1) < 0)
+        return csandbox_fail(failure, "process", errno, "read %s", path);
+    if (atoi(text) >= OOM_SCORE) return 0;
+    const int length = snprintf(text, sizeof text, "%d", OOM_SCORE);
+    if (pwrite(fd, text, (size_t)length, 0) != length)
         return csandbox_fail(failure, "process", errno, "write %s", path);
     return 0;
 }

@@ -22,8 +22,11 @@ import world as fixtures  # noqa: E402
 
 def tests_of(module, wanted):
     """(name, function) in the order of the file."""
-    found = [(name, function) for name, function in vars(module).items()
-             if name.startswith("test_") and callable(function) and wanted in f"{module.__name__}.{name}"]
+    found = [
+        (name, function)
+        for name, function in vars(module).items()
+        if name.startswith("test_") and callable(function) and wanted in f"{module.__name__}.{name}"
+    ]
     return sorted(found, key=lambda pair: pair[1].__code__.co_firstlineno)
 
 
@@ -61,7 +64,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--launcher", required=True, help="the superserve-launcher program")
     parser.add_argument("--as-user", help="run the keeper as this account (needs root)")
-    parser.add_argument("-k", default="", metavar="TEXT", help="only tests whose name contains TEXT")
+    parser.add_argument(
+        "-k", default="", metavar="TEXT", help="only tests whose name contains TEXT"
+    )
     parser.add_argument("--log", action="store_true", help="print the launcher's log")
     options = parser.parse_args()
     if not os.access(options.launcher, os.X_OK):

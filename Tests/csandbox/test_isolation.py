@@ -51,7 +51,9 @@ def test_agent_has_no_rights(world):
     assert found["hostname"] == "superserve" and found["cwd"] == "/workspace"
     assert found["umask"] == 0o22 and found["sid"]
     assert int(found["oom"]) >= 500
-    assert [entry for entry in found["env"] if entry not in {"PATH", "HOME", "LC_CTYPE", "PWD"}] == [], found["env"]
+    assert [
+        entry for entry in found["env"] if entry not in {"PATH", "HOME", "LC_CTYPE", "PWD"}
+    ] == [], found["env"]
 
 
 def test_ids_are_the_sessions_own(world):
@@ -91,12 +93,24 @@ print(json.dumps(mounts))
 
 def test_mounts(world):
     with world.init() as init:
-        mounts = {place: (set(options), kind) for place, options, kind in probe(init, MOUNTS)}  # topmost wins
+        mounts = {
+            place: (set(options), kind) for place, options, kind in probe(init, MOUNTS)
+        }  # topmost wins
         writable = {place for place, (options, _) in mounts.items() if "rw" in options}
-        assert writable == {"/workspace", "/home/agent", "/proc", "/dev/pts", "/dev/shm", "/tmp", "/run"}, writable
+        assert writable == {
+            "/workspace",
+            "/home/agent",
+            "/proc",
+            "/dev/pts",
+            "/dev/shm",
+            "/tmp",
+            "/run",
+        }, writable
         for place, (options, _) in mounts.items():
             assert "nosuid" in options, place
-            assert "nodev" in options or place.startswith("/dev/") or place.startswith("/proc/"), place
+            assert (
+                "nodev" in options or place.startswith("/dev/") or place.startswith("/proc/")
+            ), place
         for place in "/proc", "/dev/shm", "/dev/pts":
             assert "noexec" in mounts[place][0], place
         assert mounts["/"][1] == "tmpfs" and "/sys" not in mounts
@@ -157,7 +171,13 @@ def test_etc_holds_nothing_of_the_host(world):
         result, out, err = init.run(1, ["bash", "-c", script], ENV)
         assert result[0] == 2 and err.count(b"No such file") == 3, err
         lines = [line for line in out.decode().splitlines() if line.count(":") >= 3]
-        assert {line.split(":")[0] for line in lines} == {"root", "agent", "nobody", "tty", "nogroup"}, lines
+        assert {line.split(":")[0] for line in lines} == {
+            "root",
+            "agent",
+            "nobody",
+            "tty",
+            "nogroup",
+        }, lines
         _, out, _ = init.run(2, ["cat", "/etc/hosts", "/etc/resolv.conf"], ENV)
         assert b"127.0.0.1 localhost" in out and b"nameserver 127.0.0.1\n" in out
 
@@ -184,8 +204,15 @@ print(json.dumps(found))
         found = probe(init, script)
     assert found.pop("pty") == "/dev/pts/0"
     found.pop("/dev/pts/0", None)
-    assert found == {"/dev/null": [1, 3], "/dev/zero": [1, 5], "/dev/full": [1, 7], "/dev/random": [1, 8],
-                     "/dev/urandom": [1, 9], "/dev/tty": [5, 0], "/dev/pts/ptmx": [5, 2]}, found
+    assert found == {
+        "/dev/null": [1, 3],
+        "/dev/zero": [1, 5],
+        "/dev/full": [1, 7],
+        "/dev/random": [1, 8],
+        "/dev/urandom": [1, 9],
+        "/dev/tty": [5, 0],
+        "/dev/pts/ptmx": [5, 2],
+    }, found
 
 
 NETWORK = """
@@ -217,18 +244,34 @@ print(json.dumps(found))
 
 def test_network_is_loopback_only(world):
     name = f"csandbox-test-{os.getpid()}"
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(
+        socket.AF_UNIX
+    ) as abstract:
         abstract.bind("\0" + name)
         abstract.listen()
         with socket.socket(socket.AF_UNIX) as control:
             control.connect("\0" + name)  # it can be reached from the host
         with world.init() as init:
-            _, out, err = init.run(1, ["python3", "-c", NETWORK, str(server.getsockname()[1]), name], ENV)
+            _, out, err = init.run(
+                1, ["python3", "-c", NETWORK, str(server.getsockname()[1]), name], ENV
+            )
             found = json.loads(out or err)
     assert found.pop("interfaces") == ["lo"]
-    assert found == {"outside": 101, "host loopback": 111, "host abstract": 111, "raw": 1, "packet": 97, "vsock": 97,
-                     "alg": 97, "netfilter": 97, "sctp": 1, "route": 0, "own loopback": 0, "own loopback 6": 0,
-                     "oob": 95}, found
+    assert found == {
+        "outside": 101,
+        "host loopback": 111,
+        "host abstract": 111,
+        "raw": 1,
+        "packet": 97,
+        "vsock": 97,
+        "alg": 97,
+        "netfilter": 97,
+        "sctp": 1,
+        "route": 0,
+        "own loopback": 0,
+        "own loopback 6": 0,
+        "oob": 95,
+    }, found
 
 
 INIT = """
@@ -317,18 +360,63 @@ print(json.dumps(found))
 
 # x86-64 numbers.
 FORBIDDEN = {
-    "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "unshare": 272, "setns": 308, "reboot": 169,
-    "kexec_load": 246, "init_module": 175, "finit_module": 313, "delete_module": 176, "iopl": 172, "ioperm": 173,
-    "swapon": 167, "settimeofday": 164, "clock_settime": 227, "sethostname": 170, "syslog": 103, "acct": 163,
-    "quotactl": 179, "add_key": 248, "request_key": 249, "keyctl": 250, "perf_event_open": 298, "bpf": 321,
-    "fanotify_init": 300, "name_to_handle_at": 303, "open_by_handle_at": 304, "kcmp": 312, "pidfd_getfd": 438,
-    "modify_ldt": 154, "move_pages": 279, "migrate_pages": 256, "mbind": 237, "lookup_dcookie": 212, "vhangup": 153,
-    "kexec_file_load": 320, "vmsplice": 278, "adjtimex": 159, "sysfs": 139, "uselib": 134,
+    "mount": 165,
+    "umount2": 166,
+    "pivot_root": 155,
+    "chroot": 161,
+    "unshare": 272,
+    "setns": 308,
+    "reboot": 169,
+    "kexec_load": 246,
+    "init_module": 175,
+    "finit_module": 313,
+    "delete_module": 176,
+    "iopl": 172,
+    "ioperm": 173,
+    "swapon": 167,
+    "settimeofday": 164,
+    "clock_settime": 227,
+    "sethostname": 170,
+    "syslog": 103,
+    "acct": 163,
+    "quotactl": 179,
+    "add_key": 248,
+    "request_key": 249,
+    "keyctl": 250,
+    "perf_event_open": 298,
+    "bpf": 321,
+    "fanotify_init": 300,
+    "name_to_handle_at": 303,
+    "open_by_handle_at": 304,
+    "kcmp": 312,
+    "pidfd_getfd": 438,
+    "modify_ldt": 154,
+    "move_pages": 279,
+    "migrate_pages": 256,
+    "mbind": 237,
+    "lookup_dcookie": 212,
+    "vhangup": 153,
+    "kexec_file_load": 320,
+    "vmsplice": 278,
+    "adjtimex": 159,
+    "sysfs": 139,
+    "uselib": 134,
 }
 HIDDEN = {
-    "clone3": 435, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
-    "move_mount": 429, "fsopen": 430, "fsmount": 432, "mount_setattr": 442, "memfd_secret": 447, "userfaultfd": 323,
-    "statmount": 457, "listmount": 458, "lsm_list_modules": 461,
+    "clone3": 435,
+    "io_uring_setup": 425,
+    "io_uring_enter": 426,
+    "io_uring_register": 427,
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsmount": 432,
+    "mount_setattr": 442,
+    "memfd_secret": 447,
+    "userfaultfd": 323,
+    "statmount": 457,
+    "listmount": 458,
+    "lsm_list_modules": 461,
 }
 
 
@@ -342,7 +430,11 @@ def test_system_calls(world):
     for name, number in HIDDEN.items():
         assert found[number] == 38, (name, found[number])
     # 335 and 336 belong to uprobes; the kernel lets them past every filter.
-    strange = {number: value for number, value in found.items() if (number > 462 or 337 <= number < 424) and value != 38}
+    strange = {
+        number: value
+        for number, value in found.items()
+        if (number > 462 or 337 <= number < 424) and value != 38
+    }
     assert not strange, strange
     killed = {number: value for number, value in found.items() if value == -signal.SIGSYS}
     assert not killed, killed
@@ -363,7 +455,9 @@ def test_foreign_architectures_kill(world):
     if os.uname().machine != "x86_64":
         raise unittest.SkipTest("machine code for x86-64")
     with world.init() as init:
-        for generation, (kind, number) in enumerate({"native": 0, "i386": signal.SIGSYS, "x32": signal.SIGSYS}.items(), 1):
+        for generation, (kind, number) in enumerate(
+            {"native": 0, "i386": signal.SIGSYS, "x32": signal.SIGSYS}.items(), 1
+        ):
             result, _, err = init.run(generation, ["python3", "-c", FOREIGN, kind], ENV)
             assert result[1] == number, (kind, result, err)
 
@@ -414,7 +508,9 @@ print(json.dumps([setuid, out]))
 def test_crash_leaves_no_core(world):
     with world.session() as session:
         init = session.connect()
-        result, _, _ = init.run(1, ["python3", "-c", "import os; os.chdir('/workspace'); os.abort()"], ENV)
+        result, _, _ = init.run(
+            1, ["python3", "-c", "import os; os.chdir('/workspace'); os.abort()"], ENV
+        )
         assert result[1] == signal.SIGABRT
         _, out, _ = init.run(2, ["ls", "-A", "/workspace", "/tmp", "/home/agent"], ENV)
         assert b"core" not in out, out
@@ -423,10 +519,26 @@ def test_crash_leaves_no_core(world):
 def test_sessions_do_not_see_each_other(world):
     with world.session() as one, world.session() as two:
         first, second = one.connect(), two.connect()
-        first.start(1, ["bash", "-c", "echo secret >/tmp/a; echo secret >/dev/shm/b; echo secret >/workspace/c; "
-                        "echo secret >~/d; echo up; exec sleep 1000"], ENV)
+        first.start(
+            1,
+            [
+                "bash",
+                "-c",
+                "echo secret >/tmp/a; echo secret >/dev/shm/b; echo secret >/workspace/c; "
+                "echo secret >~/d; echo up; exec sleep 1000",
+            ],
+            ENV,
+        )
         first.until(lambda: first.output() == b"up\n")
-        _, out, _ = second.run(1, ["bash", "-c", "ls -A /tmp /dev/shm /workspace ~; ps ax 2>/dev/null | grep -c '[s]leep'"], ENV)
+        _, out, _ = second.run(
+            1,
+            [
+                "bash",
+                "-c",
+                "ls -A /tmp /dev/shm /workspace ~; ps ax 2>/dev/null | grep -c '[s]leep'",
+            ],
+            ENV,
+        )
         assert b"a\n" not in out and b"\n0\n" in out, out
         # No name leads from one to the other's tree, not even for a process that knows its host path.
         _, out, _ = second.run(2, ["ls", one.tree], ENV)
@@ -483,18 +595,22 @@ print(json.dumps(found))
 
 
 PROGRAMS = {
-    "bash": "echo $((6 * 7))", "sh": "test $(printf 42) = 42 && echo 42",
+    "bash": "echo $((6 * 7))",
+    "sh": "test $(printf 42) = 42 && echo 42",
     "python3": "python3 -c 'import ssl, sqlite3, subprocess, multiprocessing as m, threading; "
-               "p = m.Process(target=print, args=(42,)); p.start(); p.join()'",
+    "p = m.Process(target=print, args=(42,)); p.start(); p.join()'",
     "git": "cd /workspace && git init -q r && cd r && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m x "
-           "&& git log --format=format:42",
-    "node": "node -e 'require(\"fs\").readFile(\"/etc/hosts\", () => console.log(42))'",
+    "&& git log --format=format:42",
+    "node": 'node -e \'require("fs").readFile("/etc/hosts", () => console.log(42))\'',
     "gcc": "cd /tmp && echo 'int puts(const char *); int main(void) { puts(\"42\"); }' >a.c && gcc a.c && ./a.out",
     "gdb": "gdb -q -batch -ex 'break main' -ex run -ex 'print 6*7' -ex kill --args /bin/true 2>&1 | grep -o '42$'",
     "strace": "strace -f -o /tmp/trace true && grep -q execve /tmp/trace && echo 42",
-    "perl": "perl -e 'print 6*7, qq(\\n)'", "tar": "tar c /etc/hosts 2>/dev/null | tar t >/dev/null && echo 42",
-    "make": "printf 'a:\\n\\t@echo 42\\n' | make -sf -", "curl": "curl -s http://127.0.0.1:1 || test $? = 7 && echo 42",
-    "openssl": "openssl version >/dev/null && echo 42", "ps": "ps ax | grep -q ps && echo 42",
+    "perl": "perl -e 'print 6*7, qq(\\n)'",
+    "tar": "tar c /etc/hosts 2>/dev/null | tar t >/dev/null && echo 42",
+    "make": "printf 'a:\\n\\t@echo 42\\n' | make -sf -",
+    "curl": "curl -s http://127.0.0.1:1 || test $? = 7 && echo 42",
+    "openssl": "openssl version >/dev/null && echo 42",
+    "ps": "ps ax | grep -q ps && echo 42",
     "java": "java -version 2>/dev/null && echo 42",
 }
 
@@ -503,9 +619,17 @@ def test_ordinary_programs_work(world):
     ran = 0
     with world.init() as init:
         for generation, (program, script) in enumerate(PROGRAMS.items(), 1):
-            if not any(os.access(f"{place}/{program}", os.X_OK) for place in ("/usr/bin", "/usr/local/bin", "/bin")):
+            if not any(
+                os.access(f"{place}/{program}", os.X_OK)
+                for place in ("/usr/bin", "/usr/local/bin", "/bin")
+            ):
                 continue
             result, out, err = init.run(generation, ["bash", "-c", script], ENV)
-            assert result[0] == 0 and out.strip().splitlines()[-1:] == [b"42"], (program, result, out, err)
+            assert result[0] == 0 and out.strip().splitlines()[-1:] == [b"42"], (
+                program,
+                result,
+                out,
+                err,
+            )
             ran += 1
     assert ran >= 3, "hardly any program is installed here"

@@ -1,8 +1,9 @@
-"""What keeper and launcher promise: requests, session trees, mounts, and what is left behind when things end."""
+"""What keeper and launcher promise: requests, trees, mounts, and what is left when things end."""
 
 import contextlib
 import errno
 import os
+import random
 import secrets
 import select
 import shutil
@@ -52,7 +53,9 @@ def children(pid):
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             with open(f"/proc/{name}/stat", "rb") as file:
-                parents.setdefault(int(file.read().rpartition(b")")[2].split()[1]), []).append(int(name))
+                parents.setdefault(int(file.read().rpartition(b")")[2].split()[1]), []).append(
+                    int(name)
+                )
     found, waiting = [], [pid]
     while waiting:
         direct = parents.get(waiting.pop(), [])
@@ -78,11 +81,15 @@ def launcher_pid(world):
 
 def groups():
     """Session groups in any cgroup v2 hierarchy."""
-    return {os.path.join(place, name) for place, names, _ in os.walk("/sys/fs/cgroup") for name in names
-            if name.startswith("superserve-sessions.")}
+    return {
+        os.path.join(place, name)
+        for place, names, _ in os.walk("/sys/fs/cgroup")
+        for name in names
+        if name.startswith("superserve-sessions.")
+    }
 
 
-# --- requests -----------------------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 
 def test_hello_tells_the_pool(world):
@@ -115,7 +122,9 @@ def test_unknown_and_malformed_requests(world):
     session = world.prepare()
     for nonce in b"", bytes(15), bytes(17):
         with refused(wire.EINVAL):
-            world.launcher.ask(wire.SPAWN, ("SESSION", session.id), ("BLOCK", session.block), ("NONCE", nonce))
+            world.launcher.ask(
+                wire.SPAWN, ("SESSION", session.id), ("BLOCK", session.block), ("NONCE", nonce)
+            )
     session.end()
 
 
@@ -135,6 +144,36 @@ def test_only_the_service_may_connect(world):
     assert stat.S_IMODE(os.stat(os.path.join(world.runtime, "s")).st_mode) == 0o700
 
 
+def test_random_requests_do_no_harm(world):
+    generator = random.Random(20250)
+    pid = launcher_pid(world)
+    for _ in range(20):
+        with world.fresh_launcher() as launcher, contextlib.suppress(Disconnected):
+            for _ in range(100):
+                payload = bytearray()
+                for _ in range(generator.randrange(6)):
+                    value = generator.randbytes(generator.choice([0, 1, 8, 16, 32, 200]))
+                    if generator.random() < 0.3:
+                        value = secrets.token_hex(16).encode()
+                    length = (
+                        len(value) if generator.random() < 0.9 else generator.randrange(1 << 32)
+                    )
+                    payload += wire.FIELD.pack(generator.randrange(1, 30), 0, length) + value
+                # Not STOP, which would be obeyed.
+                kind = generator.choice(
+                    [
+                        wire.LAUNCHER_HELLO,
+                        wire.PREPARE,
+                        wire.SPAWN,
+                        wire.KILL,
+                        wire.DESTROY,
+                        wire.MEASURE,
+                    ]
+                )
+                launcher.send(kind, bytes(payload), generator.randrange(1 << 32))
+    assert launcher_pid(world) == pid
+
+
 def test_many_connections(world):
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(world.fresh_launcher()) for _ in range(15)]
@@ -147,7 +186,7 @@ def test_many_connections(world):
         assert waiting.answer(request)
 
 
-# --- trees -----------------------------------------------------------------------------------------------------------
+# --- trees ----------------------------------------------------------------------------------------
 
 
 def outer_id(world, slot, block):
@@ -170,7 +209,9 @@ def test_prepare_makes_a_tree_of_the_agent(world):
     with refused(wire.EEXIST):
         world.launcher.ask(wire.PREPARE, ("SESSION", session.id), ("BLOCK", session.block + 1))
     with refused(wire.EPERM):
-        world.launcher.ask(wire.SPAWN, ("SESSION", session.id), ("BLOCK", session.block + 1), ("NONCE", bytes(16)))
+        world.launcher.ask(
+            wire.SPAWN, ("SESSION", session.id), ("BLOCK", session.block + 1), ("NONCE", bytes(16))
+        )
     session.end()
     assert not os.path.exists(session.tree)
     world.launcher.ask(wire.DESTROY, ("SESSION", session.id))
@@ -197,7 +238,11 @@ def test_planted_links_are_refused(world):
             world.launcher.ask(kind, ("SESSION", session.id), ("BLOCK", session.block))
     os.unlink(session.tree)
     after = os.stat(decoy)
-    assert (before.st_uid, before.st_mode, before.st_mtime_ns) == (after.st_uid, after.st_mode, after.st_mtime_ns)
+    assert (before.st_uid, before.st_mode, before.st_mtime_ns) == (
+        after.st_uid,
+        after.st_mode,
+        after.st_mtime_ns,
+    )
 
 
 DEEP = """
@@ -213,15 +258,17 @@ open('bottom', 'w').write('x' * 5000)
 def test_destroy_of_hostile_trees(world):
     with world.session() as session:
         init = session.connect()
-        script = ("mkdir -p ~/a/b ~/c; touch ~/a/b/f ~/.1 ~/.2; mkdir -p ~/.3/.0/.1; ln -s / ~/link; ln -s /etc/passwd ~/c/p; mkfifo ~/c/q; "
-                  "for i in $(seq 300); do mkdir -p ~/w/$i/x; touch ~/w/$i/x/f ~/w/g$i; done; "
-                  "touch ~/$(printf 'n%.0s' $(seq 255)); chmod 0 ~/a/b ~/a ~/.3 ~")
+        script = (
+            "mkdir -p ~/a/b ~/c; touch ~/a/b/f ~/.1 ~/.2; mkdir -p ~/.3/.0/.1; ln -s / ~/link; ln -s /etc/passwd ~/c/p; mkfifo ~/c/q; "
+            "for i in $(seq 300); do mkdir -p ~/w/$i/x; touch ~/w/$i/x/f ~/w/g$i; done; "
+            "touch ~/$(printf 'n%.0s' $(seq 255)); chmod 0 ~/a/b ~/a ~/.3 ~"
+        )
         result, _, err = init.run(1, ["bash", "-c", script], ENV, timeout=300)
         assert result[0] == 0, err
         result, _, err = init.run(2, ["python3", "-c", DEEP, "20000"], ENV, timeout=300)
         assert result[0] == 0, err
         found = dict(world.launcher.ask(wire.MEASURE, ("SESSION", session.id), timeout=300))
-        assert found["FILES"] > 20000 + 1200 and found["BYTES"] >= 4096 * 1000, found
+        assert found["FILES"] > 20000 + 1200 and found["BYTES"] >= 5000, found
         with refused(wire.EBUSY):
             world.launcher.ask(wire.DESTROY, ("SESSION", session.id))
         world.launcher.ask(wire.KILL, ("PID", session.pid), ("START_TIME", session.start_time))
@@ -232,7 +279,9 @@ def test_destroy_of_hostile_trees(world):
             other.connect()
             meanwhile = time.monotonic() - started
         world.launcher.answer(request, 300)
-        print(f"        20,000 levels deleted in {time.monotonic() - started:.1f} s; a session meanwhile: {meanwhile:.2f} s")
+        print(
+            f"        20,000 levels deleted in {time.monotonic() - started:.1f} s; a session meanwhile: {meanwhile:.2f} s"
+        )
         assert not os.path.lexists(session.tree) or os.geteuid() != 0
     assert os.path.exists("/etc/passwd")
 
@@ -271,25 +320,33 @@ def test_a_silent_client_holds_nobody_up(world):
         assert fixtures.status_field(launcher_pid(fresh), "VmRSS").split()[0] < "9" * 5
 
 
-# --- spawn --------------------------------------------------------------------------------------------------------------
+# --- spawn ----------------------------------------------------------------------------------------
 
 
 def test_spawn_needs_a_tree_and_a_free_block(world):
     with refused(wire.ENOENT):
-        world.launcher.ask(wire.SPAWN, ("SESSION", secrets.token_hex(16)), ("BLOCK", 9), ("NONCE", bytes(16)))
+        world.launcher.ask(
+            wire.SPAWN, ("SESSION", secrets.token_hex(16)), ("BLOCK", 9), ("NONCE", bytes(16))
+        )
     with world.session() as session:
         with refused(wire.EBUSY):
             session.spawn()
         other = world.prepare()
         with refused(wire.EBUSY):
-            world.launcher.ask(wire.SPAWN, ("SESSION", other.id), ("BLOCK", session.block), ("NONCE", bytes(16)))
+            world.launcher.ask(
+                wire.SPAWN, ("SESSION", other.id), ("BLOCK", session.block), ("NONCE", bytes(16))
+            )
         other.end()
 
 
 def test_many_at_once(world):
     sessions = [world.prepare() for _ in range(100)]
-    requests = [world.launcher.begin(wire.SPAWN, ("SESSION", session.id), ("BLOCK", session.block),
-                                     ("NONCE", session.nonce)) for session in sessions]
+    requests = [
+        world.launcher.begin(
+            wire.SPAWN, ("SESSION", session.id), ("BLOCK", session.block), ("NONCE", session.nonce)
+        )
+        for session in sessions
+    ]
     for session, request in zip(sessions, requests):
         answer = dict(world.launcher.answer(request))
         session.pid, session.start_time = answer["PID"], answer["START_TIME"]
@@ -316,7 +373,9 @@ def host_directory(world, mode=0o755):
 
 def test_source_is_read_only(world):
     with host_directory(world) as path, world.init(source=path) as init:
-        result, out, err = init.run(1, ["bash", "-c", "cat /agent/file; touch /agent/new /agent/file"], ENV)
+        result, out, err = init.run(
+            1, ["bash", "-c", "cat /agent/file; touch /agent/new /agent/file"], ENV
+        )
         assert out == b"from the host\n" and err.count(b"Read-only file system") == 2, (out, err)
         assert sorted(os.listdir(path)) == ["file", "sub"]
 
@@ -327,18 +386,29 @@ def test_sources_that_are_refused(world):
         os.symlink(path, path + "-link")
         try:
             cases = [
-                ("missing", path + "/absent", wire.ENOENT), ("a link", path + "-link", wire.ELOOP),
-                ("below a link", path + "-link/sub", wire.ELOOP), ("a file", path + "/file", wire.ENOTDIR),
-                ("relative", "etc", wire.EINVAL), ("dots", path + "/../etc", wire.EINVAL), ("slash", path + "/", wire.EINVAL),
-                ("the state", os.path.realpath(world.state), wire.EPERM), ("above it", os.path.realpath(world.base), wire.EPERM),
-                ("the host's root", "/", wire.EPERM), ("the sockets", os.path.realpath(world.runtime), wire.EPERM),
+                ("missing", path + "/absent", wire.ENOENT),
+                ("a link", path + "-link", wire.ELOOP),
+                ("below a link", path + "-link/sub", wire.ELOOP),
+                ("a file", path + "/file", wire.ENOTDIR),
+                ("relative", "etc", wire.EINVAL),
+                ("dots", path + "/../etc", wire.EINVAL),
+                ("slash", path + "/", wire.EINVAL),
+                ("the state", os.path.realpath(world.state), wire.EPERM),
+                ("above it", os.path.realpath(world.base), wire.EPERM),
+                ("the host's root", "/", wire.EPERM),
+                ("the sockets", os.path.realpath(world.runtime), wire.EPERM),
                 ("below them", os.path.realpath(world.runtime) + "/s", wire.EPERM),
                 ("all sessions", os.path.realpath(world.state) + "/sessions", wire.EPERM),
                 ("a session", os.path.realpath(session.tree), wire.EPERM),
-                ("a magic link", "/proc/self/root", wire.ELOOP), ("a device", "/dev/null", wire.ENOTDIR),
+                ("a magic link", "/proc/self/root", wire.ELOOP),
+                ("a device", "/dev/null", wire.ENOTDIR),
             ]
             for what, place, expected in cases:
-                for option in {"source": place}, {"root": place}, {"mounts": [place.encode() + b"\0/data"]}:
+                for option in (
+                    {"source": place},
+                    {"root": place},
+                    {"mounts": [place.encode() + b"\0/data"]},
+                ):
                     if what == "a file" and "mounts" in option:
                         continue
                     with refused(expected):
@@ -348,6 +418,8 @@ def test_sources_that_are_refused(world):
             os.unlink(path + "-link")
     # The agents directory may live in the state directory.
     agents = world.make_directory("state/agent-" + secrets.token_hex(4))
+    with refused(wire.EPERM):
+        session.spawn(mounts=[os.path.realpath(agents).encode() + b"\0/data"])
     session.spawn(source=os.path.realpath(agents))
     session.end()
     os.rmdir(agents)
@@ -366,12 +438,19 @@ def test_a_source_that_the_service_cannot_enter(world):
 
 def test_mounts(world):
     with host_directory(world) as path:
-        mounts = [path.encode() + b"\0/data", path.encode() + b"\0/deep/er/place", (path + "/file").encode() + b"\0/conf/one.txt",
-                  path.encode() + b"\0/usr/share", path.encode() + b"\0/run/shared"]
+        mounts = [
+            path.encode() + b"\0/data",
+            path.encode() + b"\0/deep/er/place",
+            (path + "/file").encode() + b"\0/conf/one.txt",
+            path.encode() + b"\0/usr/share",
+            path.encode() + b"\0/run/shared",
+        ]
         with world.init(mounts=mounts) as init:
-            script = ("cat /data/file /deep/er/place/file /conf/one.txt /usr/share/file /run/shared/file; "
-                      "touch /data/x /conf/one.txt /deep/y /z /usr/z; ls /; ls /bin/bash; echo ok >/tmp/t && cat /tmp/t; "
-                      "touch /workspace/w ~/h; cat /etc/passwd | wc -l; grep -c ' / ' /proc/self/mountinfo")
+            script = (
+                "cat /data/file /deep/er/place/file /conf/one.txt /usr/share/file /run/shared/file; "
+                "touch /data/x /conf/one.txt /deep/y /z /usr/z; ls /; ls /bin/bash; echo ok >/tmp/t && cat /tmp/t; "
+                "touch /workspace/w ~/h; cat /etc/passwd | wc -l; grep -c ' / ' /proc/self/mountinfo"
+            )
             result, out, err = init.run(1, ["bash", "-c", script], ENV)
             assert out.count(b"from the host") == 5, (out, err)
             assert err.count(b"Read-only file system") == 5, err
@@ -382,8 +461,25 @@ def test_mounts(world):
 def test_mounts_that_are_refused(world):
     session = world.prepare()
     with host_directory(world) as path:
-        for target in ("/proc", "/proc/sys", "/dev/x", "/workspace", "/workspace/sub", "/home/agent/x", "/home", "/agent", "/",
-                       "/usr", "/etc", "/tmp", "relative", "/a/../b", "/a//b", "/a/", ""):
+        for target in (
+            "/proc",
+            "/proc/sys",
+            "/dev/x",
+            "/workspace",
+            "/workspace/sub",
+            "/home/agent/x",
+            "/home",
+            "/agent",
+            "/",
+            "/usr",
+            "/etc",
+            "/tmp",
+            "relative",
+            "/a/../b",
+            "/a//b",
+            "/a/",
+            "",
+        ):
             with refused(wire.EINVAL):
                 session.spawn(mounts=[path.encode() + b"\0" + target.encode()])
         with refused(wire.EINVAL):
@@ -407,10 +503,14 @@ def root_tree(world):
     for program in "bash", "cat", "ls", "id", "touch":
         path = shutil.which(program, path="/usr/bin:/bin")
         shutil.copy(path, os.path.join(tree, "usr/bin", program))
-        for line in subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout.splitlines():
+        for line in subprocess.run(
+            ["ldd", path], capture_output=True, text=True, check=True
+        ).stdout.splitlines():
             for word in line.split():
                 if word.startswith("/"):
-                    real = os.path.join(tree, "usr", os.path.realpath(word).removeprefix("/usr").lstrip("/"))
+                    real = os.path.join(
+                        tree, "usr", os.path.realpath(word).removeprefix("/usr").lstrip("/")
+                    )
                     named = os.path.join(tree, "usr", word.removeprefix("/usr").lstrip("/"))
                     for target in {real, named}:
                         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -431,29 +531,61 @@ def root_tree(world):
 
 
 def listing(tree):
-    return sorted(os.path.join(place, name) for place, names, files in os.walk(tree) for name in names + files)
+    return sorted(
+        os.path.join(place, name) for place, names, files in os.walk(tree) for name in names + files
+    )
 
 
 def test_root_of_its_own(world):
     with root_tree(world) as tree, host_directory(world) as path:
         before = listing(tree)
         with world.init(root=tree, source=path, mounts=[path.encode() + b"\0/data"]) as init:
-            script = ("id -un; cat /etc/own /agent/file /data/file; ls / /opt; touch /usr/x /x /opt/x /etc/x; "
-                      "for d in /workspace ~ /tmp /var/tmp /dev/shm /run/user/1000; do touch $d/f && echo wrote $d; done; "
-                      "echo $$ >/dev/null; [[ -d /proc/self ]] && ls /proc/self/fd")
+            script = (
+                "id -un; cat /etc/own /agent/file /data/file; ls / /opt; touch /usr/x /x /opt/x /etc/x; "
+                "for d in /workspace ~ /tmp /var/tmp /dev/shm /run/user/1000; do touch $d/f && echo wrote $d; done; "
+                "echo $$ >/dev/null; [[ -d /proc/self ]] && ls /proc/self/fd"
+            )
             result, out, err = init.run(1, ["bash", "-c", script], ENV)
             text = out.decode()
-            assert text.startswith("agent\nof the tree\nfrom the host\nfrom the host\n"), (text, err)
+            assert text.startswith("agent\nof the tree\nfrom the host\nfrom the host\n"), (
+                text,
+                err,
+            )
             assert text.count("wrote") == 6, (text, err)
             assert err.count(b"Read-only file system") == 4, err
             top = text.split("/:\n")[1].split("\n\n")[0].split()
-            assert set(top) == {"agent", "bin", "data", "dev", "etc", "home", "lib", "lib64", "opt", "proc", "run", "tmp", "usr",
-                                "var", "workspace"}, top
+            assert set(top) == {
+                "agent",
+                "bin",
+                "data",
+                "dev",
+                "etc",
+                "home",
+                "lib",
+                "lib64",
+                "opt",
+                "proc",
+                "run",
+                "tmp",
+                "usr",
+                "var",
+                "workspace",
+            }, top
             assert not os.path.exists("/superserve-x")
             # The template is not below it.
-            result, out, _ = init.run(2, ["bash", "-c", "cat /usr/bin/python3 >/dev/null || while read -r line; do echo $line; done "
-                                          "</proc/self/mountinfo"], ENV)
-            assert b" template " not in b"".join(line for line in out.splitlines() if b" / / " in line), out
+            result, out, _ = init.run(
+                2,
+                [
+                    "bash",
+                    "-c",
+                    "cat /usr/bin/python3 >/dev/null || while read -r line; do echo $line; done "
+                    "</proc/self/mountinfo",
+                ],
+                ENV,
+            )
+            assert b" template " not in b"".join(
+                line for line in out.splitlines() if b" / / " in line
+            ), out
         assert listing(tree) == before
     session = world.prepare()
     with root_tree(world) as tree:
@@ -494,8 +626,7 @@ def test_killing_cannot_reach_others(world):
         bystander.wait()
 
 
-# --- ends ------------------------------------------------------------------------------------------------------------------
-
+# --- ends -----------------------------------------------------------------------------------------
 
 
 def test_sessions_outlive_the_launcher(world):
@@ -531,6 +662,68 @@ def test_sessions_outlive_the_launcher(world):
             assert session.connect().run(1, ["echo", "again"], ENV)[1] == b"again\n"
 
 
+def test_launchers_that_die_while_spawning(world):
+    with own_world(world) as fresh:
+        sessions = [fresh.prepare() for _ in range(8)]
+        for delay in (0, 0.002, 0.005, 0.01, 0.02):
+            pid = launcher_pid(fresh)
+            for session in sessions:
+                fresh.launcher.begin(
+                    wire.SPAWN,
+                    ("SESSION", session.id),
+                    ("BLOCK", session.block),
+                    ("NONCE", session.nonce),
+                )
+            time.sleep(delay)  # any moment will do
+            os.kill(pid, signal.SIGKILL)
+            fresh.launcher.close()
+            fresh.launcher = fresh.connect()
+            assert launcher_pid(fresh) != pid
+
+            def inits():
+                """What is left must be whole sessions, reachable by their sockets."""
+                found = [
+                    child
+                    for child in children(fresh.keeper.pid)
+                    if fixtures.start_time(child) and child != launcher_pid(fresh)
+                ]
+                names = {fixtures.status_field(child, "Name") for child in found}
+                return found if names <= {"superserve-init"} else None
+
+            left = wait_until(lambda: inits() is not None and [inits()])[0]
+            answering = 0
+            for session in sessions:
+                with contextlib.suppress(ConnectionRefusedError, FileNotFoundError, Disconnected):
+                    init = wire.Init(session.path, session.nonce, patience=0)
+                    answering += 1
+                    init.close()
+            assert answering == len(left), (answering, left)
+            for child in left:
+                fresh.launcher.ask(
+                    wire.KILL, ("PID", child), ("START_TIME", fixtures.start_time(child))
+                )
+        for session in sessions:
+            session.spawn(fresh.launcher)
+            assert session.connect().run(1, ["true"], ENV)[0][0] == 0
+            session.end()
+
+
+def test_groups_of_adopted_sessions_go_too(world):
+    if not world.root:
+        raise unittest.SkipTest("no cgroup of our own to write")
+    with own_world(world) as fresh, fresh.session() as session:
+        group = [
+            path for path in (top + "/" + session.id for top in groups()) if os.path.isdir(path)
+        ]
+        assert len(group) == 1
+        os.kill(launcher_pid(fresh), signal.SIGKILL)
+        fresh.launcher.close()
+        fresh.launcher = fresh.connect()
+        assert fresh.launcher.ask(wire.LAUNCHER_HELLO) and os.path.isdir(group[0])
+        session.connect().send(wire.SHUTDOWN)
+        wait_until(lambda: not os.path.isdir(group[0]))
+
+
 def test_launchers_that_die_often(world):
     with own_world(world) as fresh:
         for _ in range(5):
@@ -552,6 +745,26 @@ def test_sessions_outlive_the_keeper(world):
         fresh.launcher.ask(wire.KILL, ("PID", session.pid), ("START_TIME", session.start_time))
         session.wait_gone()
         session.spawn(fresh.launcher)
+
+
+def test_state_below_a_closed_directory(world):
+    if not world.root:
+        raise unittest.SkipTest("only root can serve what its service cannot reach")
+    with own_world(world) as fresh:
+        fresh.launcher.close()
+        fresh.stop_keeper()
+        closed = os.path.join(fresh.base, "closed")
+        os.mkdir(closed, 0o700)
+        os.rename(fresh.state, os.path.join(closed, "state"))
+        fresh.state = os.path.join(closed, "state")
+        fresh.start_keeper()
+        fresh.launcher = fresh.connect()
+        with fresh.session() as session:
+            init = session.connect()
+            script = "echo kept >/workspace/f; cat /workspace/f"
+            assert init.run(1, ["bash", "-c", script], ENV)[1] == b"kept\n"
+            assert os.path.exists(os.path.join(session.tree, "workspace/f"))
+        assert not os.path.exists(session.tree)
 
 
 def test_one_keeper_a_runtime_directory(world):
@@ -603,14 +816,18 @@ def test_sigterm_ends_everything(world):
 def test_failed_starts_say_why(world):
     with own_world(world) as fresh:
         cases = [
-            (["--bogus"], {}, "error options 22 "), (["--ready-fd", "x"], {}, "error options 22 "),
-            ([], {"state": "relative"}, "error options 22 "), ([], {"state": fresh.base + "/absent"}, "error directories 2 "),
+            (["--bogus"], {}, "error options 22 "),
+            (["--ready-fd", "x"], {}, "error options 22 "),
+            ([], {"state": "relative"}, "error options 22 "),
+            ([], {"state": fresh.base + "/absent"}, "error directories 2 "),
             ([], {"runtime": fresh.base + "/absent"}, "error directories 2 "),
         ]
         if fresh.root:
             cases += [
-                (["--sub-uid", "4294960000:65536"], {}, "error options 22 "), (["--service-uid", "0"], {}, "error service-ids 22 "),
-                (["--sub-uid", "1899999999:65536"], {}, "error id-range 22 "), (["--sub-gid", "5:3"], {}, "error id-range 34 "),
+                (["--sub-uid", "4294960000:65536"], {}, "error options 22 "),
+                (["--service-uid", "0"], {}, "error service-ids 22 "),
+                (["--sub-uid", "1899999999:65536"], {}, "error id-range 22 "),
+                (["--sub-gid", "5:3"], {}, "error id-range 34 "),
             ]
         else:
             cases += [(["--service-uid", "5"], {}, "error options 1 ")]
@@ -629,8 +846,16 @@ def test_a_user_without_subordinate_ids(world):
     with own_world(world) as fresh:
         # nobody has no line in /etc/subuid
         reading, writing = os.pipe()
-        process = subprocess.Popen(fresh.keeper_command(writing), pass_fds=[writing], stderr=subprocess.DEVNULL, cwd="/",
-                                   env={}, user=65534, group=65534, extra_groups=[])
+        process = subprocess.Popen(
+            fresh.keeper_command(writing),
+            pass_fds=[writing],
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={},
+            user=65534,
+            group=65534,
+            extra_groups=[],
+        )
         os.close(writing)
         with os.fdopen(reading, encoding="utf-8") as ready:
             said = ready.read()
@@ -639,13 +864,17 @@ def test_a_user_without_subordinate_ids(world):
 
 
 def test_groups_of_sessions(world):
-    if not world.root or not any(os.path.ismount(path) for path in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")):
+    if not world.root or not any(
+        os.path.ismount(path) for path in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+    ):
         raise unittest.SkipTest("no cgroup of our own to write")
     with world.session() as session:
         with open(f"/proc/{session.pid}/cgroup", encoding="ascii") as file:
             own = [line.strip().partition("::")[2] for line in file if line.startswith("0::")]
         assert own and own[0].endswith("/" + session.id), own
-        group = [path for path in (top + "/" + session.id for top in groups()) if os.path.isdir(path)]
+        group = [
+            path for path in (top + "/" + session.id for top in groups()) if os.path.isdir(path)
+        ]
         assert len(group) == 1, group
     assert not os.path.exists(group[0])
 
