@@ -24,7 +24,7 @@ static void copy_text(char *to, size_t capacity, const char *from) {
     to[length] = '\0';
 }
 
-void csandbox_report_send(int fd, const struct csandbox_failure *failure) {
+bool csandbox_report_send(int fd, const struct csandbox_failure *failure) {
     struct csandbox_report report;
     memset(&report, 0, sizeof report);
     if (failure != NULL) {
@@ -37,7 +37,8 @@ void csandbox_report_send(int fd, const struct csandbox_failure *failure) {
         const ssize_t sent =
             send(fd, (const char *)&report + done, sizeof report - done, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR) continue;
-        if (sent <= 0) return; // the launcher is gone: nobody to tell
+        if (sent <= 0) return false; // the launcher is gone: nobody to tell
         done += (size_t)sent;
     }
+    return true;
 }

@@ -219,8 +219,9 @@ int csandbox_init_main(void) {
     struct boot_block boot = {0};
     struct csandbox_failure failure;
     const int result = prepare(&instance, &boot, &failure);
-    csandbox_report_send(CSANDBOX_FD_REPORT, result == 0 ? NULL : &failure);
+    const bool told = csandbox_report_send(CSANDBOX_FD_REPORT, result == 0 ? NULL : &failure);
     close(CSANDBOX_FD_REPORT);
     explicit_bzero(&boot, sizeof boot);
-    return result == 0 ? loop(&instance) : 1;
+    // An init that nobody was told of would be one that nobody knows.
+    return result == 0 && told ? loop(&instance) : 1;
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 // ARG and ENV without NUL, at least one ARG, each ENV a NAME=value.
@@ -71,6 +72,11 @@ static int open_pipes(struct start_pipes *pipes) {
     const int mine[] = {pipes->in[1], pipes->out[0], pipes->err[0], pipes->report[0]};
     for (size_t i = 0; i < sizeof mine / sizeof *mine; i++)
         if (fcntl(mine[i], F_SETFL, O_NONBLOCK) != 0) return -errno;
+    // The pipes belong to init's uid: without this /dev/stdin and /dev/stderr could not be opened. Only
+    // who holds a descriptor of a pipe can reach it at all.
+    const int agents[] = {pipes->in[0], pipes->out[1], pipes->err[1]};
+    for (size_t i = 0; i < sizeof agents / sizeof *agents; i++)
+        if (fchmod(agents[i], 0666) != 0) return -errno;
     return 0;
 }
 

@@ -89,7 +89,8 @@ struct csandbox_report {
     char stage[64];
     char detail[256];
 };
-void csandbox_report_send(int fd, const struct csandbox_failure *_Nullable failure); // NULL = ready
+// NULL = ready. False: nobody is there to hear it.
+bool csandbox_report_send(int fd, const struct csandbox_failure *_Nullable failure);
 
 // init.c: PID 1 of a session. First: non-dumpable, no_new_privs; reads the boot block; drops to exactly
 // SYS_PTRACE, DAC_READ_SEARCH, KILL, SETUID, SETGID, SETPCAP (securebits locked, ambient empty); loads init's

@@ -61,6 +61,8 @@ static int next_timeout(const struct csandbox_server *server) {
     for (unsigned i = 0; i < CSANDBOX_KILLS_MAX; i++)
         if (server->kills[i].pidfd >= 0 && server->kills[i].deadline_ns < due)
             due = server->kills[i].deadline_ns;
+    if (server->accept_again_ns != 0 && server->accept_again_ns < due)
+        due = server->accept_again_ns;
     if (due == UINT64_MAX) return -1;
     const uint64_t now = csandbox_boottime_ns();
     return now >= due ? 0 : (int)((due - now) / 1000000 + 1);
@@ -88,6 +90,7 @@ static _Noreturn void loop(struct csandbox_server *server) {
         const uint64_t now = csandbox_boottime_ns();
         csandbox_spawn_expire(server, now);
         csandbox_kill_expire(server, now);
+        csandbox_link_accept_again(server, now);
         csandbox_request_pump(server);
     }
 }

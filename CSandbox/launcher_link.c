@@ -11,6 +11,8 @@
 // So many packets of one connection before the others have their turn.
 #define PACKETS_PER_TURN 32
 
+#define ACCEPT_PAUSE_NS UINT64_C(100000000)
+
 static void watch_listener(struct csandbox_server *server, bool on) {
     struct epoll_event event = {.events = EPOLLIN,
                                 .data.u64 = (uint64_t)CSANDBOX_EVENT_LISTEN << 32};
@@ -40,6 +42,12 @@ static bool admit(int fd) {
     return true;
 }
 
+void csandbox_link_accept_again(struct csandbox_server *server, uint64_t now_ns) {
+    if (server->accept_again_ns == 0 || now_ns < server->accept_again_ns) return;
+    server->accept_again_ns = 0;
+    watch_listener(server, true);
+}
+
 void csandbox_link_accept_all(struct csandbox_server *server) {
     for (;;) {
         struct csandbox_connection *free_slot = NULL;
@@ -52,7 +60,9 @@ void csandbox_link_accept_all(struct csandbox_server *server) {
         if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
         if (fd < 0) {
+            // ENFILE, ENOMEM and the like pass; until then the loop must not spin.
             dprintf(2, "superserve-launcher: accept: %s\n", strerror(errno));
+            server->accept_again_ns = csandbox_boottime_ns() + ACCEPT_PAUSE_NS;
             break;
         }
         if (!admit(fd) ||

@@ -106,6 +106,7 @@ struct csandbox_server {
     const char *_Nonnull runtime_path;
     uint64_t blocks;
     bool listening; // the listening socket is watched
+    uint64_t accept_again_ns; // when to watch it again after accept failed; 0: not failed
     uint64_t next_connection;
     struct csandbox_connection connections[CSANDBOX_CONNECTIONS_MAX];
     struct csandbox_starting starting[CSANDBOX_SPAWNS_MAX];
@@ -126,6 +127,7 @@ int csandbox_server_watch(struct csandbox_server *_Nonnull server, int fd, uint3
 
 // launcher_link.c: connections of supervisors
 void csandbox_link_accept_all(struct csandbox_server *_Nonnull server);
+void csandbox_link_accept_again(struct csandbox_server *_Nonnull server, uint64_t now_ns);
 void csandbox_link_event(struct csandbox_server *_Nonnull server, uint32_t index, uint32_t events);
 // Sends `server->writer`; to nobody when the connection is gone.
 void csandbox_answer(struct csandbox_server *_Nonnull server, uint64_t connection);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -111,10 +112,11 @@ static _Noreturn void run_child(const struct csandbox_spawn_inputs *inputs, int 
     _exit(1);
 }
 
-static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2],
+static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2], int *pidfd,
                        struct csandbox_failure *failure) {
     struct clone_args arguments = {
-        .flags = NAMESPACES | CLONE_CLEAR_SIGHAND,
+        .flags = NAMESPACES | CLONE_CLEAR_SIGHAND | CLONE_PIDFD,
+        .pidfd = (uint64_t)(uintptr_t)pidfd,
         .exit_signal = SIGCHLD,
     };
     if (inputs->cgroup_fd >= 0) {
@@ -159,17 +161,20 @@ pid_t csandbox_spawn(const struct csandbox_spawn_inputs *inputs, int *report_fd,
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return csandbox_fail(failure, "process", errno, "socketpair");
     CSANDBOX_AUTO_FD int launcher_end = ends[0];
-    const int pid = clone_child(inputs, ends, failure);
+    // Only while the session is being made: afterwards its init is named by pid and start time, so that
+    // the launcher holds no descriptor of a running session.
+    CSANDBOX_AUTO_FD int pidfd = -1;
+    const int pid = clone_child(inputs, ends, &pidfd, failure);
     close(ends[1]);
     if (pid < 0) return pid;
     if (csandbox_identity_map_session(pid, inputs->block, failure) < 0 ||
         set_oom_score(pid, failure) < 0) {
-        (void)kill(pid, SIGKILL); // reaped by the loop like every other child
+        (void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0); // reaped by the loop like every child
         return -failure->error;
     }
     if (send(launcher_end, "", 1, MSG_NOSIGNAL) != 1) {
         (void)csandbox_fail(failure, "process", errno, "the child ended early");
-        (void)kill(pid, SIGKILL);
+        (void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
         return -failure->error;
     }
     *report_fd = csandbox_steal_fd(&launcher_end);

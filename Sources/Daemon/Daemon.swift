@@ -40,7 +40,7 @@ public struct Daemon: Sendable {
     /// every range that useradd(8) and systemd hand out.
     public static let defaultServiceID: UInt32 = 1_900_000_000
 
-    private let options: DaemonOptions
+    private var options: DaemonOptions
     private let startedAs: uid_t
     private let launcher: LauncherProcess
     private let startedKeeper: Bool
@@ -53,7 +53,8 @@ public struct Daemon: Sendable {
         startedAs = getuid()
         // Held for the life of the process, so the descriptor is kept nowhere.
         _ = try options.directories.lock()
-        (launcher, startedKeeper) = try Self.becomeService(options, startedAs: startedAs)
+        try Self.prepare(&self.options, startedAs: startedAs)
+        (launcher, startedKeeper) = try Self.becomeService(self.options, startedAs: startedAs)
     }
 
     /// Runs until SIGTERM or SIGINT, or until a client stops the service. `onReady` is called when
@@ -78,18 +79,30 @@ public struct Daemon: Sendable {
         try await serve(supervisor, host: host, capacity: capacity, onReady: onReady)
     }
 
-    /// Prepares directories, starts the keeper, and gives up every privilege.
+    private static func serviceIDs(_ config: SupervisorConfig) -> (uid: uid_t, gid: gid_t) {
+        let uid = config.serviceUID ?? defaultServiceID
+        return (uid, config.serviceGID ?? uid)
+    }
+
+    /// Makes the directories and takes their real paths from here on.
+    private static func prepare(
+        _ options: inout DaemonOptions, startedAs: uid_t
+    ) throws(DaemonError) {
+        var group: gid_t?
+        if let name = options.config.socketGroup { group = try groupID(name) }
+        let owner = startedAs == 0 ? serviceIDs(options.config) : nil
+        try options.directories.prepare(owner: owner, group: group)
+        options.directories = try options.directories.resolved()
+    }
+
+    /// Starts the keeper and gives up every privilege.
     private static func becomeService(
         _ options: DaemonOptions, startedAs: uid_t
     ) throws(DaemonError) -> (LauncherProcess, startedKeeper: Bool) {
         let config = options.config
         let directories = options.directories
-        var group: gid_t?
-        if let name = config.socketGroup { group = try groupID(name) }
         let isRoot = startedAs == 0
-        let uid = config.serviceUID ?? defaultServiceID
-        let gid = config.serviceGID ?? config.serviceUID ?? defaultServiceID
-        try directories.prepare(owner: isRoot ? (uid, gid) : nil, group: group)
+        let (uid, gid) = serviceIDs(config)
         var identity: [String] = []
         if isRoot {
             let first = config.subordinateFirst ?? defaultServiceID + 1

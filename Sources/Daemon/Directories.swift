@@ -76,6 +76,19 @@ public struct Directories: Sendable {
         }
     }
 
+    /// With every symbolic link followed: mounts of what lies below are opened without following any.
+    func resolved() throws(DaemonError) -> Directories {
+        guard let realState = realpath(state, nil), let realRuntime = realpath(runtime, nil) else {
+            throw DaemonError("cannot resolve \(state) and \(runtime): \(Self.error)")
+        }
+        defer {
+            free(realState)
+            free(realRuntime)
+        }
+        return try Directories(
+            state: String(cString: realState), runtime: String(cString: realRuntime))
+    }
+
     static var error: String { String(cString: strerror(errno)) }
 
     /// After privileges are dropped: the directories must be usable by what the process is now.

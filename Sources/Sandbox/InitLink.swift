@@ -98,6 +98,9 @@ public final class InitLink: Sendable {
         var closed = false
     }
 
+    /// How long init may take to answer; one that is stopped or starved must not hold up the others.
+    private static let answerLimit = Duration.seconds(10)
+
     private let mutex = Mutex(State())
     private let connection: PacketConnection
     private let inbox: Inbox
@@ -127,6 +130,12 @@ public final class InitLink: Sendable {
         let link = InitLink(connection: connection, inbox: inbox)
         inbox.link.withLock { $0 = link }
         try link.checkPeer(process)
+        let limit = Task {
+            try await Task.sleep(for: answerLimit)
+            link.answerHello(.failure(SandboxError(.timedOut, stage: "control socket")))
+            connection.close()
+        }
+        defer { limit.cancel() }
         let answer: Result<InitState, SandboxError> = await withCheckedContinuation {
             continuation in
             link.mutex.withLock { $0.hello = continuation }
@@ -209,7 +218,8 @@ public final class InitLink: Sendable {
             fields.number(CSANDBOX_TAG_STATUS) == 0
             ? nil
             : SandboxError(
-                .refused, stage: "files", errno: Int32(fields.number(CSANDBOX_TAG_ERRNO) ?? 0),
+                .refused, stage: "files",
+                errno: Int32(truncatingIfNeeded: fields.number(CSANDBOX_TAG_ERRNO) ?? 0),
                 detail: fields.text(CSANDBOX_TAG_DETAIL) ?? "")
         let waiter = mutex.withLock { state -> CheckedContinuation<SandboxError?, Never>? in
             if let waiter = state.transfers.removeValue(forKey: packet.request) { return waiter }
@@ -244,6 +254,12 @@ public final class InitLink: Sendable {
             defer { state.nextRequest = state.nextRequest == .max ? 1 : state.nextRequest + 1 }
             return state.nextRequest
         }
+        let limit = Task {
+            try await Task.sleep(for: Self.answerLimit)
+            let waiter = mutex.withLock { $0.waiting.removeValue(forKey: request) }
+            waiter?.resume(returning: .failure(SandboxError(.timedOut, stage: "init")))
+        }
+        defer { limit.cancel() }
         let answer: Answer = await withCheckedContinuation { continuation in
             let open = mutex.withLock { state -> Bool in
                 guard !state.closed else { return false }

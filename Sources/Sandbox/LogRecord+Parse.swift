@@ -20,7 +20,7 @@ extension LogRecord {
             }
             records.append(
                 LogRecord(
-                    event: event, generation: record.generation, end: offset + UInt64(position)))
+                    event: event, generation: record.generation, end: offset &+ UInt64(position)))
         }
         return records
     }

@@ -45,6 +45,12 @@ final class PacketConnection: Sendable {
     /// Sends or queues one packet; the connection is given up when the peer leaves too much unread.
     func send(_ packet: Packet) throws(SandboxError) {
         let bytes = packet.encoded()
+        guard bytes.count <= Int(CSANDBOX_FRAME_MAX) else {
+            // The peer would give up the whole connection for it.
+            throw SandboxError(
+                .refused, stage: "request", errno: EMSGSIZE,
+                detail: "\(bytes.count) bytes of at most \(CSANDBOX_FRAME_MAX)")
+        }
         let failure: SandboxError? = state.withLock { state in
             guard !state.closed else { return SandboxError(.disconnected, stage: "send") }
             if state.queue.isEmpty {

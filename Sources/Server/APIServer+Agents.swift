@@ -20,7 +20,8 @@ extension APIServer {
             return try Answer.json(try await supervisor.show(version))
         }
         group.delete("/:name") { _, context in
-            try await supervisor.catalog.delete(named: context.parameter("name"))
+            try await supervisor.catalog.delete(
+                named: context.parameter("name"), caller: context.caller)
             return Response(status: .noContent)
         }
     }

@@ -22,7 +22,7 @@ extension APIServer {
             }
             if files == 0 { await supervisor.catalog.discard(staged) }
             let version = try await supervisor.catalog.deploy(
-                yaml: yaml, source: files == 0 ? nil : staged, trusted: caller.isOperator)
+                yaml: yaml, source: files == 0 ? nil : staged, caller: caller)
             return try Answer.json(try await supervisor.show(version), status: .created)
         } catch {
             await supervisor.catalog.discard(staged)

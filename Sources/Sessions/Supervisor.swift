@@ -266,16 +266,22 @@ public actor Supervisor {
 
     /// Deletes session trees that no row knows.
     private func sweepTrees(known: Set<String>) async {
+        let trees: [String]
         do throws(SandboxError) {
-            for tree in try await context.host.list() where !known.contains(tree) {
-                context.logger.notice("removing the left-over tree of session \(tree.prefix(12))")
+            trees = try await context.host.list()
+        } catch {
+            return context.logger.warning("left-over trees: \(error)")
+        }
+        for tree in trees where !known.contains(tree) {
+            context.logger.notice("removing the left-over tree of session \(tree.prefix(12))")
+            do throws(SandboxError) {
                 if let process = await context.host.find(session: tree) {
                     try await context.host.kill(process)
                 }
                 try await context.host.destroy(session: tree)
+            } catch {
+                context.logger.warning("tree of session \(tree.prefix(12)): \(error)")
             }
-        } catch {
-            context.logger.warning("left-over trees: \(error)")
         }
     }
 

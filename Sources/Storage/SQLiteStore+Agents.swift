@@ -1,3 +1,4 @@
+internal import API
 internal import Foundation
 internal import GRDB
 public import Sessions
@@ -8,13 +9,15 @@ extension SQLiteStore {
         guard let origin = AgentVersion.Origin(rawValue: row["origin"]) else {
             throw StoreError(.other, "an agent row is not valid")
         }
-        return AgentVersion(
+        var version = AgentVersion(
             agentID: row["agent_id"], version: row["version"],
             definition: try Rows.decode(AgentDefinition.self, row["definition"]), origin: origin,
             sourcePath: row["source_path"], fingerprint: row["fingerprint"],
             trusted: row["trusted"],
             createdAt: Rows.date(row["created_at"]),
             firstCreatedAt: Rows.date(row["first_created_at"]))
+        if origin == .deployed { version.deployedBy = Rows.user(row, "deployed") }
+        return version
     }
 
     public func newestAgent(
@@ -58,14 +61,16 @@ extension SQLiteStore {
             try db.execute(
                 sql: """
                     INSERT INTO agent_version (agent_id, version, name, origin, trusted, definition,
-                        source_path, fingerprint, created_at, first_created_at)
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                        source_path, fingerprint, created_at, first_created_at, deployed_uid,
+                        deployed_name)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                     """,
                 arguments: [
                     agent.agentID, agent.version, agent.definition.name, agent.origin.rawValue,
                     agent.trusted, try Rows.encode(agent.definition), agent.sourcePath,
                     agent.fingerprint, agent.createdAt.timeIntervalSince1970,
                     agent.firstCreatedAt.timeIntervalSince1970,
+                    agent.deployedBy.map { Int64($0.uid) }, agent.deployedBy?.name,
                 ])
         }
     }

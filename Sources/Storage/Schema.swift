@@ -29,7 +29,11 @@ enum Schema {
                     fingerprint TEXT NOT NULL,
                     created_at REAL NOT NULL,
                     first_created_at REAL NOT NULL,
+                    deployed_uid INTEGER,
+                    deployed_name TEXT,
                     deleted INTEGER NOT NULL DEFAULT 0 CHECK (deleted IN (0, 1)),
+                    CHECK ((origin = 'deployed') = (deployed_uid IS NOT NULL)),
+                    CHECK ((deployed_uid IS NULL) = (deployed_name IS NULL)),
                     PRIMARY KEY (agent_id, version)
                 ) STRICT;
                 CREATE INDEX agent_version_by_name ON agent_version (name, version);

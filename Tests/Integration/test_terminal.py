@@ -30,6 +30,8 @@ class Terminal:
         self.user = user or world.user
         self.name = os.path.basename(world.dir) + (user or "")
         self.base = ["tmux", "-L", self.name]
+        # tmux keeps the sockets of its servers: they belong to what the world removes.
+        self.environment = dict(os.environ, TMUX_TMPDIR=world.dir)
         environment = dict(world.environment(), PS1="$ ", PATH=f"{BIN}:" + world.environment()["PATH"])
         self.run("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows),
                  "env", "-i", *[f"{k}={v}" for k, v in environment.items()],
@@ -43,7 +45,9 @@ class Terminal:
         return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups"]
 
     def run(self, *arguments):
-        return subprocess.run([*self.base, *arguments], capture_output=True, text=True, check=False).stdout
+        return subprocess.run(
+            [*self.base, *arguments], capture_output=True, text=True, check=False,
+            env=self.environment).stdout
 
     def close(self):
         self.run("kill-server")
@@ -58,7 +62,8 @@ class Terminal:
 
     def paste(self, text):
         """As a terminal with bracketed paste does it."""
-        subprocess.run([*self.base, "load-buffer", "-"], input=text, text=True, check=True)
+        subprocess.run(
+            [*self.base, "load-buffer", "-"], input=text, text=True, check=True, env=self.environment)
         self.run("paste-buffer", "-p")
 
     def screen(self):

@@ -53,6 +53,19 @@ def test_two_users_and_an_outsider(world):
     equal(forbidden.returncode, 1)
     check("Only sstest-alice" in forbidden.stderr, forbidden.stderr)
 
+    project = os.path.join(world.home, "mine")
+    os.mkdir(project, 0o755)
+    world.write(os.path.join(project, "superserve.yaml"), "name: mine\nprotocol: exec\ncommand: [cat]\n")
+    equal(run(alice, "deploy", project).returncode, 0)
+    equal(run(alice, "deploy", project).returncode, 0, "again: version 2")
+    for refused in (run(bob, "deploy", project), run(bob, "agents", "delete", "mine")):
+        equal(refused.returncode, 1)
+        check("Only sstest-alice, who deployed agent 'mine'" in refused.stderr, refused.stderr)
+    world.write(os.path.join(project, "superserve.yaml"),
+                "name: greedy\ncommand: [cat]\nmounts: [/srv]\n")
+    greedy = run(bob, "deploy", project)
+    check("this supervisor allows deployed agents no mounts" in greedy.stderr, greedy.stderr)
+
     outside = run(mallory, "sessions", "list")
     equal(outside.returncode, 1)
     check(group in outside.stderr, f"the group to join is named: {outside.stderr}")

@@ -25,7 +25,7 @@ struct StoreTests {
             AgentVersion(
                 agentID: "agt_0123456789abcdef", version: 1,
                 definition: try AgentDefinition(yaml: "name: bot\ncommand: [x]", file: ""),
-                origin: .deployed, sourcePath: nil, fingerprint: "", trusted: false,
+                origin: .operator, sourcePath: nil, fingerprint: "", trusted: false,
                 createdAt: Date(),
                 firstCreatedAt: Date()))
         try await body(store, path)

@@ -77,7 +77,7 @@ public actor AgentCatalog {
     /// Takes a deployed agent. `source` is a directory below the copies that is already in place,
     /// or nil.
     public func deploy(
-        yaml: String, source: AgentTrees.Staged?, trusted: Bool
+        yaml: String, source: AgentTrees.Staged?, caller: Caller
     ) async throws(WireError) -> AgentVersion {
         let definition: AgentDefinition
         do throws(SettingsError) {
@@ -85,7 +85,7 @@ public actor AgentCatalog {
         } catch {
             throw WireError(code: .agentInvalid, message: "\(error)")
         }
-        if let objection = ceilings.objection(to: definition, trusted: trusted) {
+        if let objection = ceilings.objection(to: definition, trusted: caller.isOperator) {
             throw WireError(
                 code: .agentInvalid, message: "Agent '\(definition.name)': \(objection)")
         }
@@ -94,20 +94,42 @@ public actor AgentCatalog {
                 code: .forbidden,
                 message: "Agent '\(definition.name)' is set by the operator and cannot be replaced")
         }
+        let previous: AgentVersion?
         do throws(StoreError) {
-            let previous = try await store.newestAgent(name: definition.name, origin: .deployed)
+            previous = try await store.newestAgent(name: definition.name, origin: .deployed)
+        } catch {
+            throw WireError(code: .storageFailed, message: "The agents could not be read: \(error)")
+        }
+        try Self.requireOwner(previous, caller, to: "replace")
+        do throws(StoreError) {
             return try await insert(
-                definition, previous: previous, origin: .deployed, source: source, fingerprint: "",
-                trusted: trusted)
+                definition, previous: previous, origin: .deployed, source: source,
+                fingerprint: "", trusted: caller.isOperator, deployedBy: caller.user)
         } catch {
             throw WireError(
                 code: .storageFailed, message: "The agent could not be stored: \(error)")
         }
     }
 
+    /// A deployed agent belongs to who deployed it, and to operators.
+    private static func requireOwner(
+        _ version: AgentVersion?, _ caller: Caller, to verb: String
+    ) throws(WireError) {
+        guard let version, let owner = version.deployedBy, !caller.isOperator,
+            owner.uid != caller.user.uid
+        else { return }
+        throw WireError(
+            code: .forbidden,
+            message: """
+                Only \(owner.name), who deployed agent '\(version.definition.name)', or an operator \
+                may \(verb) it
+                """)
+    }
+
     /// Forgets a deployed agent; sessions keep their version.
-    public func delete(named name: String) async throws(WireError) {
+    public func delete(named name: String, caller: Caller) async throws(WireError) {
         let version = try await version(named: name)
+        try Self.requireOwner(version, caller, to: "delete")
         guard version.origin == .deployed else {
             throw WireError(
                 code: .forbidden,
@@ -192,14 +214,16 @@ public actor AgentCatalog {
 
     private func insert(
         _ definition: AgentDefinition, previous: AgentVersion?, origin: AgentVersion.Origin,
-        source: AgentTrees.Staged?, fingerprint: String, trusted: Bool
+        source: AgentTrees.Staged?, fingerprint: String, trusted: Bool,
+        deployedBy: WireUser? = nil
     ) async throws(StoreError) -> AgentVersion {
         let now = clock.wall
-        let version = AgentVersion(
+        var version = AgentVersion(
             agentID: previous?.agentID ?? RandomID.agent(), version: (previous?.version ?? 0) + 1,
             definition: definition, origin: origin, sourcePath: source?.path,
             fingerprint: fingerprint,
             trusted: trusted, createdAt: now, firstCreatedAt: previous?.firstCreatedAt ?? now)
+        version.deployedBy = deployedBy
         do throws(StoreError) {
             try await store.insert(version)
         } catch {

@@ -109,7 +109,7 @@ extension SessionDriver {
     func inputProgress(_ offset: UInt64) throws(SandboxError) {
         inputAccepted = max(inputAccepted, offset)
         if var box = sandbox, offset > box.inputBase {
-            let taken = min(Int(offset - box.inputBase), box.pendingInput.count)
+            let taken = Int(min(offset - box.inputBase, UInt64(box.pendingInput.count)))
             box.pendingInput.removeFirst(taken)
             box.inputBase += UInt64(taken)
             sandbox = box

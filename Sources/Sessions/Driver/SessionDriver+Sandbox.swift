@@ -71,7 +71,12 @@ extension SessionDriver {
         }
         link = newLink
         inputAccepted = state.inputAccepted
-        inputSent = max(state.inputAccepted, box.inputBase)
+        // Input of an agent that has ended may have been dropped before init saw it (`dropInput`): what
+        // follows begins where init stands, or it would wait for the missing bytes for ever.
+        let missing = box.inputBase - min(box.inputBase, state.inputAccepted)
+        sandbox?.inputBase -= missing
+        if let end = box.inputEnd { sandbox?.inputEnd = end - min(end, missing) }
+        inputSent = state.inputAccepted
         inputEndSent = false
         try? inputProgress(state.inputAccepted)
         // What a supervisor stored and died before acknowledging fills the ring for nothing.

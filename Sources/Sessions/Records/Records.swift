@@ -155,6 +155,8 @@ public struct AgentVersion: Sendable, Hashable, Codable {
     public var fingerprint: String
     /// True: `mounts` and `root` are not held to the ceilings.
     public var trusted: Bool
+    /// Who deployed it; nil for files.
+    public var deployedBy: WireUser?
     public var createdAt: Date
     /// When version 1 was made.
     public var firstCreatedAt: Date
