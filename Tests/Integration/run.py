@@ -11,6 +11,7 @@ Prints one line a test and at the end `N passed, N failed`.
 import argparse
 import importlib
 import os
+import signal
 import sys
 import time
 import traceback
@@ -28,6 +29,8 @@ def main():
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     os.environ.pop("PYTHONUNBUFFERED", None)
+    # Started in the background this would be ignored, and so by every program under test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     passed, failed = 0, []
     for module_name in MODULES:
         if not os.path.exists(os.path.join(os.path.dirname(__file__) or ".", module_name + ".py")):
