@@ -110,6 +110,14 @@ public struct AgentMachine: Codable, Sendable, Hashable {
     /// True between `message` and its `finish`.
     public var isInTurn: Bool { turn != .none }
 
+    /// False between turns, and while a message waits for a process that can take it.
+    private var isAnswering: Bool {
+        switch turn {
+        case .none, .waiting: false
+        case .running, .cancelling: true
+        }
+    }
+
     /// True while a process of the agent may live.
     public var hasProcess: Bool { process != .none }
 
@@ -245,7 +253,9 @@ public struct AgentMachine: Codable, Sendable, Hashable {
             if case .exec = codec, case .waiting = turn { return deliver() }
             return []
         case .startFailed(let stage, let errno, let detail):
+            let killed = process == .dying
             process = .none
+            if killed, case .waiting = turn { return launch() }
             let cause = SandboxError(.refused, stage: stage, errno: errno, detail: detail)
             return finish(
                 .failed(
@@ -253,7 +263,7 @@ public struct AgentMachine: Codable, Sendable, Hashable {
                         code: "agent_start_failed",
                         message: "The agent could not be started: \(cause)"))
             )
-        case .stdout where process == .dying && turn == .none:
+        case .stdout where process == .dying && !isAnswering:
             return []  // what a killed process still had in its pipe belongs to no answer
         case .stdout(let bytes): return output(bytes, now: now)
         case .stderr(let bytes):

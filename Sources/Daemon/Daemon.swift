@@ -53,6 +53,7 @@ public struct Daemon: Sendable {
         startedAs = getuid()
         // Held for the life of the process, so the descriptor is kept nowhere.
         _ = try options.directories.lock()
+        Self.raiseDescriptorLimit()
         try Self.prepare(&self.options, startedAs: startedAs)
         (launcher, startedKeeper) = try Self.becomeService(self.options, startedAs: startedAs)
     }
@@ -77,6 +78,14 @@ public struct Daemon: Sendable {
         let capacity = try await host.blocks
         try await supervisor.recover()
         try await serve(supervisor, host: host, capacity: capacity, onReady: onReady)
+    }
+
+    /// One descriptor a session and a few for each client: as many as the system allows.
+    private static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     private static func serviceIDs(_ config: SupervisorConfig) -> (uid: uid_t, gid: gid_t) {

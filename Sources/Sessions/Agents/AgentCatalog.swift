@@ -94,6 +94,13 @@ public actor AgentCatalog {
                 code: .forbidden,
                 message: "Agent '\(definition.name)' is set by the operator and cannot be replaced")
         }
+        if !caller.isOperator, file(definition.name, in: shipped) != nil {
+            throw WireError(
+                code: .forbidden,
+                message: """
+                    Agent '\(definition.name)' ships with superserve; only operators replace it
+                    """)
+        }
         let previous: AgentVersion?
         do throws(StoreError) {
             previous = try await store.newestAgent(name: definition.name, origin: .deployed)

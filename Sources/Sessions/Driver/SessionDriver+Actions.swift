@@ -43,8 +43,11 @@ extension SessionDriver {
                 try await act(action)
             } catch {
                 log(.warning, "\(error)")
-                if case .start = action, error.code == .refused {
-                    await advance(.abort(.init(code: "agent_start_failed", message: "\(error)")))
+                if case .start(let generation, _) = action, error.code == .refused {
+                    // There is no process whose end could be waited for.
+                    let failed = LogRecord.Event.startFailed(
+                        stage: error.stage, errno: error.errno, detail: error.detail)
+                    await advance(.record(failed, generation: generation))
                 }
             }
         }

@@ -83,6 +83,7 @@ extension SessionDriver {
         var actions: [DriverAction] = []
         var durable = false
         for input in inputs {
+            let before = box.machine.generation
             let effects = box.machine.handle(input, now: now)
             for effect in effects {
                 switch effect {
@@ -94,7 +95,7 @@ extension SessionDriver {
                 default: break
                 }
             }
-            if case .record(.exited, let generation) = input, generation == box.machine.generation {
+            if case .record(.exited, let generation) = input, generation == before {
                 dropInput(&box)
             }
             actions += stage(effects, in: &box)

@@ -28,7 +28,9 @@ public enum TerminalText {
         var view = String.UnicodeScalarView()
         view.append(contentsOf: visible.compactMap(\.self).prefix(4000))
         let words = String(view).split(separator: " ")
-        let folded = words.joined(separator: " ").prefix(200)
+        var folded = words.joined(separator: " ").prefix(200)
+        // The schema counts code points, of which one character may have many.
+        while folded.unicodeScalars.count > 200 { folded.removeLast() }
         return folded.isEmpty ? nil : String(folded)
     }
 }
