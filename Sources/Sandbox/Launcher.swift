@@ -107,6 +107,8 @@ public final class Launcher: Sendable {
         private func close() {
             let waiting = state.withLock { state in
                 state.closed = true
+                state.connection = nil  // which holds this inbox
+                state.fragments = [:]
                 defer { state.waiting = [:] }
                 return state.waiting.values
             }
@@ -138,19 +140,31 @@ public final class Launcher: Sendable {
         self.blocks = blocks
     }
 
+    /// How long the launcher may take. Deleting a session's tree takes as long as it is large.
+    private static let answerLimit = Duration.seconds(60)
+    private static let destroyLimit = Duration.seconds(3600)
+
     private static func ask(
         _ inbox: Inbox, _ type: csandbox_frame_type, _ fields: Fields
     ) async throws(SandboxError) -> Fields {
+        let request = inbox.state.withLock { state -> UInt32 in
+            defer { state.nextRequest = state.nextRequest == .max ? 1 : state.nextRequest + 1 }
+            return state.nextRequest
+        }
+        let limit = Task {
+            try await Task.sleep(
+                for: type == CSANDBOX_LAUNCHER_DESTROY ? destroyLimit : answerLimit)
+            let waiter = inbox.state.withLock { $0.waiting.removeValue(forKey: request) }
+            waiter?.resume(returning: .failure(SandboxError(.timedOut, stage: "launcher")))
+        }
+        defer { limit.cancel() }
         let answer = await withCheckedContinuation { continuation in
-            let sending = inbox.state.withLock { state -> (PacketConnection, UInt32)? in
+            let sending = inbox.state.withLock { state -> PacketConnection? in
                 guard !state.closed, let connection = state.connection else { return nil }
-                let request = state.nextRequest
-                state.nextRequest &+= 1
-                if state.nextRequest == 0 { state.nextRequest = 1 }
                 state.waiting[request] = continuation
-                return (connection, request)
+                return connection
             }
-            guard let (connection, request) = sending else {
+            guard let connection = sending else {
                 continuation.resume(
                     returning: .failure(SandboxError(.disconnected, stage: "launcher connection")))
                 return
