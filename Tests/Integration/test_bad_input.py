@@ -85,6 +85,8 @@ def test_second_supervisor_on_the_same_state(world):
     other = os.path.join(world.dir, "run2")
     check("another supervisor" in refuses(world, "--runtime-dir", other), "also with other sockets")
     check(not os.path.exists(other), "the lock comes before any side effect")
+    check("another supervisor" in refuses(world, "--state-dir", os.path.join(world.dir, "state2")),
+          "also with other sessions behind the same socket")
 
 
 def test_state_directory_not_writable(world):
