@@ -278,7 +278,8 @@ int csandbox_identity_blocks(uint64_t *blocks, struct csandbox_failure *failure)
 int csandbox_identity_map_session(pid_t pid, uint64_t block, struct csandbox_failure *failure) {
     char text[128];
     (void)snprintf(text, sizeof text, "0 %u 1\n1 %u 1\n%u %u 1\n%u %u 1\n",
-                   csandbox_block_id(block, 0), csandbox_block_id(block, 3), CSANDBOX_AGENT_ID,
+                   csandbox_block_id(block, CSANDBOX_SLOT_INIT),
+                   csandbox_block_id(block, CSANDBOX_SLOT_HELPER), CSANDBOX_AGENT_ID,
                    csandbox_block_id(block, CSANDBOX_SLOT_AGENT), CSANDBOX_NOBODY_ID,
                    csandbox_block_id(block, CSANDBOX_SLOT_NOBODY));
     if (write_map(pid, "uid_map", text, failure) < 0) return -failure->error;

@@ -8,7 +8,7 @@
 
 // --- limits, in one place ------------------------------------------------------------------------
 
-#define CSANDBOX_BLOCK_SIZE 4u // host ids of one session: init, agent, nobody, one spare
+#define CSANDBOX_BLOCK_SIZE 4u // host ids of one session: init, agent, nobody, helpers
 #define CSANDBOX_SERVICE_ID                                                                        \
     1900000000u // root's default service id and, from the next on, its pool: outside
 #define CSANDBOX_SUBORDINATE_COUNT                                                                 \
@@ -63,6 +63,7 @@ static inline uint32_t csandbox_block_id(uint64_t block, unsigned slot) {
 #define CSANDBOX_SLOT_INIT 0u
 #define CSANDBOX_SLOT_AGENT 1u
 #define CSANDBOX_SLOT_NOBODY 2u
+#define CSANDBOX_SLOT_HELPER 3u // inside: 1
 // Writes both maps of a session's user namespace.
 int csandbox_identity_map_session(pid_t pid, uint64_t block,
                                   struct csandbox_failure *_Nonnull failure);
