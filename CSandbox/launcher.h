@@ -25,7 +25,8 @@
 #define CSANDBOX_OUTPUT_MAX (4u << 20) // bytes of answers that a connection may leave unread
 #define CSANDBOX_KILLS_MAX 64  // kills of inits that are not the launcher's children, at once
 #define CSANDBOX_MOUNTS_MAX 32 // MOUNT fields of one SPAWN
-#define CSANDBOX_SPAWN_SECONDS 20
+#define CSANDBOX_SPAWN_SECONDS 10
+#define CSANDBOX_END_SECONDS 3 // for a sandbox that failed to start, after SIGKILL
 #define CSANDBOX_KILL_SECONDS 10
 #define CSANDBOX_SWEEP_MS 200 // between the end of an adopted init and the removal of its group
 
@@ -288,9 +289,15 @@ struct csandbox_spawn_inputs {
     int boot_fd;
     uint64_t block;
 };
-// Clones the session's first process, maps its ids and lets it go. *report_fd brings its report.
-pid_t csandbox_spawn(const struct csandbox_spawn_inputs *_Nonnull inputs, int *_Nonnull report_fd,
-                     struct csandbox_failure *_Nonnull failure);
+struct csandbox_spawned {
+    pid_t pid;
+    int pidfd;
+    int report_fd; // brings its report
+};
+// Clones the session's first process, maps its ids and lets it go.
+int csandbox_spawn(const struct csandbox_spawn_inputs *_Nonnull inputs,
+                   struct csandbox_spawned *_Nonnull spawned,
+                   struct csandbox_failure *_Nonnull failure);
 // The sealed memory file of CSANDBOX_FD_BOOT.
 int csandbox_boot_file(const uint8_t nonce[_Nonnull CSANDBOX_NONCE_SIZE], uint64_t linger,
                        const struct csandbox_filter *_Nonnull init,

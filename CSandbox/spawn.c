@@ -165,14 +165,12 @@ static int set_oom_score(pid_t pid, struct csandbox_failure *failure) {
     return 0;
 }
 
-pid_t csandbox_spawn(const struct csandbox_spawn_inputs *inputs, int *report_fd,
-                     struct csandbox_failure *failure) {
+int csandbox_spawn(const struct csandbox_spawn_inputs *inputs, struct csandbox_spawned *spawned,
+                   struct csandbox_failure *failure) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return csandbox_fail(failure, "process", errno, "socketpair");
     CSANDBOX_AUTO_FD int launcher_end = ends[0];
-    // Only while the session is being made: afterwards its init is named by pid and start time, so that
-    // the launcher holds no descriptor of a running session.
     CSANDBOX_AUTO_FD int pidfd = -1;
     const int pid = clone_child(inputs, ends, &pidfd, failure);
     close(ends[1]);
@@ -187,8 +185,12 @@ pid_t csandbox_spawn(const struct csandbox_spawn_inputs *inputs, int *report_fd,
         (void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
         return -failure->error;
     }
-    *report_fd = csandbox_steal_fd(&launcher_end);
-    return pid;
+    *spawned = (struct csandbox_spawned){
+        .pid = pid,
+        .pidfd = csandbox_steal_fd(&pidfd),
+        .report_fd = csandbox_steal_fd(&launcher_end),
+    };
+    return 0;
 }
 
 static int write_all(int fd, const void *bytes, size_t length) {
