@@ -28,6 +28,7 @@
 #define CSANDBOX_SPAWN_SECONDS 10
 #define CSANDBOX_END_SECONDS 3 // for a sandbox that failed to start, after SIGKILL
 #define CSANDBOX_KILL_SECONDS 10
+#define CSANDBOX_MAP_SECONDS 20 // newuidmap(1) and newgidmap(1), which may ask a directory service
 #define CSANDBOX_SWEEP_MS 200 // between the end of an adopted init and the removal of its group
 
 // --- identity.c: who the service is, and the ids that it may hand out ----------------------------
