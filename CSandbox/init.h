@@ -32,7 +32,9 @@ struct csandbox_program {
     const struct sock_filter *_Nullable instructions;
     uint32_t count;
 };
-int csandbox_make_undumpable(void);
+// An empty session keyring instead of that of whoever started the supervisor (session-keyring(7)).
+// 0, also where the kernel has no keys, or -errno.
+int csandbox_join_new_keyring(void);
 int csandbox_reduce_init(struct csandbox_failure *_Nonnull failure);
 int csandbox_become_agent(struct csandbox_failure *_Nonnull failure);
 // No rights at all, and files as the agent has them, but an id of its own: the agent can neither

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <string.h>
@@ -70,6 +71,12 @@ static int clear_ambient_set(void) {
 }
 
 int csandbox_make_undumpable(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : -errno; }
+
+int csandbox_join_new_keyring(void) {
+    // Without a name: a keyring with one could be an existing one.
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 || errno == ENOSYS) return 0;
+    return -errno;
+}
 
 int csandbox_reduce_init(struct csandbox_failure *failure) {
     uint64_t effective = 0, any = 0;

@@ -38,7 +38,8 @@ static int die_with_launcher(int launcher_fd, struct csandbox_failure *failure) 
 static int take_root_ids(struct csandbox_failure *failure) {
     if (setresgid(0, 0, 0) < 0 || setgroups(0, NULL) < 0 || setresuid(0, 0, 0) < 0)
         return csandbox_fail(failure, "ids", errno, "become root of the session");
-    return 0;
+    const int hidden = csandbox_make_undumpable(); // it still has the launcher's memory
+    return hidden < 0 ? csandbox_fail(failure, "ids", -hidden, "prctl") : 0;
 }
 
 static int reset_signals(struct csandbox_failure *failure) {
