@@ -50,11 +50,21 @@ actor LauncherHost: SandboxHost {
         }
         connections += 1
         let number = connections
-        return try await Launcher.connect(
+        let new = try await Launcher.connect(
             path: directories.launcherSocket, reactor: reactor, onExit: { _, _ in },
             onClose: { [weak self] in
                 Task { await self?.lost(number) }
             })
+        guard new.stateDirectory == directories.state else {
+            new.close()
+            throw SandboxError(
+                .refused, stage: "launcher",
+                detail: """
+                    the one on \(directories.runtime) keeps the sessions of \(new.stateDirectory); \
+                    stop it with that state directory, or use another --runtime-dir
+                    """)
+        }
+        return new
     }
 
     /// Connection `number` is gone; a newer one may be in use already.

@@ -59,6 +59,8 @@ public final class Launcher: Sendable {
 
     /// How many id blocks there are: sessions that can exist at once.
     public let blocks: Int
+    /// Real path of the state directory whose sessions it keeps.
+    public let stateDirectory: String
     private let inbox: Inbox
 
     /// Shared with the reactor's handler before the launcher itself exists.
@@ -132,12 +134,15 @@ public final class Launcher: Sendable {
         inbox.state.withLock { $0.connection = connection }
         try connection.start()
         let hello = try await Self.ask(inbox, CSANDBOX_LAUNCHER_HELLO, Fields())
-        return Launcher(inbox: inbox, blocks: Int(clamping: hello.number(CSANDBOX_TAG_BLOCKS) ?? 0))
+        return Launcher(
+            inbox: inbox, blocks: Int(clamping: hello.number(CSANDBOX_TAG_BLOCKS) ?? 0),
+            stateDirectory: hello.text(CSANDBOX_TAG_STATE_DIR) ?? "")
     }
 
-    private init(inbox: Inbox, blocks: Int) {
+    private init(inbox: Inbox, blocks: Int, stateDirectory: String) {
         self.inbox = inbox
         self.blocks = blocks
+        self.stateDirectory = stateDirectory
     }
 
     /// How long the launcher may take. Deleting a session's tree takes as long as it is large.
