@@ -104,6 +104,8 @@ extension Supervisor {
     public func purgeArchives() async throws(StoreError) {
         let oldest = context.clock.wall.addingTimeInterval(-Double(context.limits.archiveRetention))
         try await context.store.purgeArchives(before: oldest)
+        try await context.store.purgeKeys(
+            before: context.clock.wall.addingTimeInterval(-IdempotencyKey.lifetime))
         try await catalog.dropUnused()
     }
 

@@ -69,10 +69,10 @@ enum Rows {
         try db.execute(
             sql: """
                 INSERT INTO sandbox (session_id, block, pid, start_time, nonce, log_offset, input_base,
-                    pending_input, input_end, machine)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    pending_input, input_end, machine, boot_id)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (session_id) DO UPDATE SET pid = excluded.pid,
-                    start_time = excluded.start_time, nonce = excluded.nonce,
+                    boot_id = excluded.boot_id, start_time = excluded.start_time, nonce = excluded.nonce,
                     log_offset = excluded.log_offset, input_base = excluded.input_base,
                     pending_input = excluded.pending_input, input_end = excluded.input_end,
                     machine = excluded.machine
@@ -82,7 +82,7 @@ enum Rows {
                 box.process.map { Int64(bitPattern: $0.startTime) }, Data(box.nonce),
                 Int64(bitPattern: box.logOffset), Int64(bitPattern: box.inputBase),
                 Data(box.pendingInput), box.inputEnd.map { Int64(bitPattern: $0) },
-                try encode(box.machine),
+                try encode(box.machine), box.bootID,
             ])
     }
 
@@ -103,6 +103,21 @@ enum Rows {
                 ON CONFLICT (session_id, uid) DO NOTHING
                 """,
             arguments: [session.hex, Int64(user.uid), user.name, session.hex])
+    }
+
+    /// `turn` is nil for the creation of the session.
+    static func insert(
+        _ key: IdempotencyKey, session: SessionID, turn: Int?, _ db: Database
+    ) throws {
+        try db.execute(
+            sql: """
+                INSERT INTO idempotency (uid, scope, key, request, session_id, turn, created_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                Int64(key.uid), turn == nil ? "create" : session.hex, key.key, key.request,
+                session.hex, turn, Date().timeIntervalSince1970,
+            ])
     }
 
     // MARK: - Reading
@@ -147,6 +162,7 @@ enum Rows {
         if let pid = row["pid"] as Int32?, let start = row["start_time"] as Int64? {
             box.process = ProcessIdentity(pid: pid, startTime: UInt64(bitPattern: start))
         }
+        box.bootID = row["boot_id"]
         box.nonce = [UInt8](row["nonce"] as Data)
         box.logOffset = UInt64(bitPattern: row["log_offset"] as Int64)
         box.inputBase = UInt64(bitPattern: row["input_base"] as Int64)

@@ -102,7 +102,7 @@ public final class SQLiteStore: SessionStore {
     // MARK: - Sessions
 
     public func create(
-        _ session: SessionRecord, sandbox: SandboxRecord, blocks: Int
+        _ session: SessionRecord, sandbox: SandboxRecord, blocks: Int, key: IdempotencyKey?
     ) async throws(StoreError) -> SandboxRecord {
         try await write { db in
             let block = try Int.fetchOne(
@@ -120,6 +120,7 @@ public final class SQLiteStore: SessionStore {
             try Rows.upsert(session, db)
             try Rows.upsert(sandbox, session: session.id, db)
             try Rows.addParticipant(session.creator, session: session.id, db)
+            if let key { try Rows.insert(key, session: session.id, turn: nil, db) }
             return sandbox
         }
     }
@@ -151,6 +152,9 @@ public final class SQLiteStore: SessionStore {
                 try Rows.upsert(sandbox, session: id, db)
             }
             if let user = change.participant { try Rows.addParticipant(user, session: id, db) }
+            if let key = change.key {
+                try Rows.insert(key, session: id, turn: change.session.lastTurn, db)
+            }
         }
     }
 
@@ -158,6 +162,32 @@ public final class SQLiteStore: SessionStore {
         try await write { db in
             try db.execute(sql: "DELETE FROM sandbox WHERE session_id = ?", arguments: [id.hex])
             try db.execute(sql: "DELETE FROM session WHERE id = ?", arguments: [id.hex])
+        }
+    }
+
+    public func outcome(
+        of key: IdempotencyKey, session: SessionID?
+    ) async throws(StoreError) -> IdempotencyKey.Outcome? {
+        try await read { db in
+            try Row.fetchOne(
+                db,
+                sql: """
+                    SELECT request, session_id, turn FROM idempotency
+                    WHERE uid = ? AND scope = ? AND key = ?
+                    """, arguments: [Int64(key.uid), session?.hex ?? "create", key.key]
+            ).flatMap { row in
+                SessionID(hex: row["session_id"]).map {
+                    IdempotencyKey.Outcome(request: row["request"], session: $0, turn: row["turn"])
+                }
+            }
+        }
+    }
+
+    public func purgeKeys(before date: Date) async throws(StoreError) {
+        try await write { db in
+            try db.execute(
+                sql: "DELETE FROM idempotency WHERE created_at < ?",
+                arguments: [date.timeIntervalSince1970])
         }
     }
 

@@ -171,17 +171,17 @@ class World:
         extra = os.getgrouplist(name, entry.pw_gid) if groups is None else groups
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": extra}
 
-    def daemon_arguments(self, *more):
+    def daemon_arguments(self, *more, program=f"{BIN}/superserved"):
         return [
-            f"{BIN}/superserved", "--foreground", "--state-dir", self.state, "--runtime-dir",
+            program, "--foreground", "--state-dir", self.state, "--runtime-dir",
             self.runtime, "--config", self.config_file, *more,
         ]
 
-    def start(self, *more):
+    def start(self, *more, **which):
         """Starts the supervisor and waits until it answers."""
         with open(self.log, "a") as log:
             self.process = subprocess.Popen(
-                self.daemon_arguments(*more), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self.daemon_arguments(*more, **which), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=self.environment(), start_new_session=True, **self.demoted())
         def answers():
             if self.process.poll() is not None:

@@ -8,8 +8,10 @@ internal import Settings
 // The sandbox of a session: starting, reconnecting, losing, ending.
 
 extension SessionDriver {
-    /// Makes a new session's sandbox; on failure nothing of the session is left.
+    /// Makes a new session's sandbox; on failure nothing of the session is left. Nothing happens
+    /// where it has been made.
     func create() async throws(WireError) -> SessionRecord {
+        guard record.phase == .creating else { return record }
         do throws(WireError) {
             try await ensureSandbox()
             let (next, _) = try transition(.created, activity: true)
@@ -39,6 +41,7 @@ extension SessionDriver {
             try context.limits.ceilings.apply(to: &plan, agent: agent)
             let process = try await context.host.start(plan)
             box.process = process
+            box.bootID = context.clock.boot.bootID
             box.logOffset = 0
             box.inputBase = 0
             box.pendingInput = []
@@ -64,7 +67,9 @@ extension SessionDriver {
     /// Connects to an init that runs already. False where there is none; throws when it is there
     /// and cannot be reached at the moment.
     private func reachesLiving(_ box: SandboxRecord) async throws(WireError) -> Bool {
-        guard let process = box.process else { return false }
+        guard let process = box.process, box.bootID == context.clock.boot.bootID else {
+            return false
+        }
         do throws(SandboxError) {
             try await attachAndResume(process)
             return true
@@ -131,6 +136,11 @@ extension SessionDriver {
     func reattach() async {
         guard link == nil, record.phase.isLive, !isStopped else { return }
         guard let process = sandbox?.process else { return await lostSandbox() }
+        guard sandbox?.bootID == context.clock.boot.bootID else {
+            sandbox?.process = nil
+            log(.notice, "the machine was restarted")
+            return await lostSandbox(because: "The machine was restarted")
+        }
         do throws(SandboxError) {
             try await attachAndResume(process)
             log(.info, "reconnected to init \(process.pid)")
@@ -162,7 +172,9 @@ extension SessionDriver {
     /// Ends the session's init: the one the store knows, and one that a supervisor started and
     /// could not write down any more.
     private func killInit(_ box: SandboxRecord) async throws(SandboxError) {
-        if let process = box.process { try await context.host.kill(process) }
+        if let process = box.process, box.bootID == context.clock.boot.bootID {
+            try await context.host.kill(process)
+        }
         if let process = await context.host.find(session: id.hex) {
             try await context.host.kill(process)
         }
@@ -206,7 +218,7 @@ extension SessionDriver {
 
     /// Init is gone, and with it every process. Workspace and home stay; the next message starts
     /// anew.
-    func lostSandbox() async {
+    func lostSandbox(because cause: String = "The sandbox ended") async {
         disconnect()
         attachAttempts = 0
         guard sandbox != nil, record.phase.isLive else { return }
@@ -216,8 +228,7 @@ extension SessionDriver {
             .sandboxLost(
                 .init(
                     code: "sandbox_lost",
-                    message:
-                        "The sandbox ended while the agent was answering; send the message again")))
+                    message: "\(cause) while the agent was answering; send the message again")))
     }
 
     /// For file transfers: a connection, started where need be.
