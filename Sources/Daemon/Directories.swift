@@ -1,5 +1,6 @@
 internal import Foundation
 internal import Glibc
+internal import Sessions
 
 /// The supervisor's places on disk.
 public struct Directories: Sendable {
@@ -14,6 +15,15 @@ public struct Directories: Sendable {
 
     /// Control socket of a session (`hex`: 32 digits).
     func controlSocket(_ hex: String) -> String { "\(runtime)/s/\(hex).sock" }
+
+    /// The sessions that have a control socket.
+    func sessionsWithSockets() -> [String] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: runtime + "/s")) ?? []
+        return names.compactMap { name in
+            let hex = name.hasSuffix(".sock") ? String(name.dropLast(5)) : ""
+            return SessionID(hex: hex)?.hex
+        }
+    }
 
     /// Bytes of `sun_path` that are left for a path (unix(7)).
     static let longestSocketPath = 107

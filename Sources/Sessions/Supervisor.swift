@@ -181,6 +181,7 @@ public actor Supervisor {
             if let key, let known = try await created(by: key) { return known }
             throw Self.wire(error, blocks: blocks)
         }
+        FaultPoint.createStored()
         return try await ask(record.id) { .create($0) }
     }
 

@@ -24,6 +24,38 @@ enum Rows {
 
     // MARK: - Writing
 
+    /// Everything that changes together, within a transaction.
+    static func apply(_ change: SessionChange, _ db: Database) throws {
+        let id = change.session.id
+        let stored = try Int64.fetchOne(
+            db, sql: "SELECT last_seq FROM session WHERE id = ?", arguments: [id.hex])
+        guard let stored else {
+            throw StoreError(.other, "session \(id.short) is not in the store")
+        }
+        for (index, event) in change.events.enumerated() {
+            guard event.seq == stored + Int64(index) + 1 else {
+                throw StoreError(.other, "event \(event.seq ?? 0) does not follow \(stored)")
+            }
+            try insert(event, session: id, db)
+        }
+        if change.deleteHistory {
+            try db.execute(sql: "DELETE FROM event WHERE session_id = ?", arguments: [id.hex])
+            try db.execute(sql: "DELETE FROM turn WHERE session_id = ?", arguments: [id.hex])
+        } else if let turn = change.turn {
+            try upsert(turn, session: id, db)
+        }
+        try upsert(change.session, db)
+        if change.removeSandbox {
+            try db.execute(sql: "DELETE FROM sandbox WHERE session_id = ?", arguments: [id.hex])
+        } else if let sandbox = change.sandbox {
+            try upsert(sandbox, session: id, db)
+        }
+        if let user = change.participant { try addParticipant(user, session: id, db) }
+        if let key = change.key {
+            try insert(key, session: id, turn: change.session.lastTurn, db)
+        }
+    }
+
     static func upsert(_ session: SessionRecord, _ db: Database) throws {
         try db.execute(
             sql: """

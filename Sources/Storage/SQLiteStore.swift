@@ -11,6 +11,7 @@ internal import Settings
 /// synchronous`).
 public final class SQLiteStore: SessionStore {
     let pool: DatabasePool
+    private let group: GroupCommit
 
     /// Opens or creates the database at `path` and brings its schema up to date.
     public init(path: String) throws(StoreError) {
@@ -33,6 +34,7 @@ public final class SQLiteStore: SessionStore {
                     "\(path) was written by a newer version of superserve; use that version")
             }
             try migrator.migrate(pool)
+            group = GroupCommit(pool)
         } catch let error as StoreError {
             throw error
         } catch {
@@ -126,36 +128,7 @@ public final class SQLiteStore: SessionStore {
     }
 
     public func commit(_ change: SessionChange) async throws(StoreError) {
-        try await write(durable: change.durable) { db in
-            let id = change.session.id
-            let stored = try Int64.fetchOne(
-                db, sql: "SELECT last_seq FROM session WHERE id = ?", arguments: [id.hex])
-            guard let stored else {
-                throw StoreError(.other, "session \(id.short) is not in the store")
-            }
-            for (index, event) in change.events.enumerated() {
-                guard event.seq == stored + Int64(index) + 1 else {
-                    throw StoreError(.other, "event \(event.seq ?? 0) does not follow \(stored)")
-                }
-                try Rows.insert(event, session: id, db)
-            }
-            if change.deleteHistory {
-                try db.execute(sql: "DELETE FROM event WHERE session_id = ?", arguments: [id.hex])
-                try db.execute(sql: "DELETE FROM turn WHERE session_id = ?", arguments: [id.hex])
-            } else if let turn = change.turn {
-                try Rows.upsert(turn, session: id, db)
-            }
-            try Rows.upsert(change.session, db)
-            if change.removeSandbox {
-                try db.execute(sql: "DELETE FROM sandbox WHERE session_id = ?", arguments: [id.hex])
-            } else if let sandbox = change.sandbox {
-                try Rows.upsert(sandbox, session: id, db)
-            }
-            if let user = change.participant { try Rows.addParticipant(user, session: id, db) }
-            if let key = change.key {
-                try Rows.insert(key, session: id, turn: change.session.lastTurn, db)
-            }
-        }
+        try await group.commit(change)
     }
 
     public func remove(_ id: SessionID) async throws(StoreError) {

@@ -1,4 +1,5 @@
 internal import GRDB
+internal import Sessions
 
 /// The database's tables, as named migrations that are never changed once released. Catalogue
 /// tables (agents, sessions, turns, events, participants) and the node-local one (sandboxes) refer
@@ -14,6 +15,7 @@ enum Schema {
         }
         migrator.registerMigration("2-boots-and-keys") { db in
             try bootsAndKeys(db)
+            FaultPoint.migration()
         }
         return migrator
     }

@@ -293,3 +293,12 @@ struct World {
 }
 
 let done = Array("{\"type\":\"turn_done\"}\n".utf8)
+
+/// Waits until `condition` holds; false after 10 s.
+func eventually(_ condition: () async throws -> Bool) async throws -> Bool {
+    for _ in 0..<1000 {
+        if try await condition() { return true }
+        try await Task.sleep(for: .milliseconds(10))
+    }
+    return false
+}

@@ -16,6 +16,7 @@ extension SessionDriver {
             try await ensureSandbox()
             let (next, _) = try transition(.created, activity: true)
             try await commit(SessionChange(next))
+            FaultPoint.createDone()
             return record
         } catch {
             await removeEverything()
@@ -40,6 +41,7 @@ extension SessionDriver {
             plan.source = agent.sourcePath
             try context.limits.ceilings.apply(to: &plan, agent: agent)
             let process = try await context.host.start(plan)
+            FaultPoint.sandboxStarted()
             box.process = process
             box.bootID = context.clock.boot.bootID
             box.logOffset = 0
@@ -62,6 +64,7 @@ extension SessionDriver {
         var change = SessionChange(record)
         change.sandbox = sandbox
         try await commit(change)
+        FaultPoint.sandboxStored()
     }
 
     /// Connects to an init that runs already. False where there is none; throws when it is there
@@ -164,6 +167,7 @@ extension SessionDriver {
     /// Connects, and repeats what may have been lost with the last connection.
     private func attachAndResume(_ process: ProcessIdentity) async throws(SandboxError) {
         try await attach(process)
+        FaultPoint.recoveryAttached()
         if let effects = sandbox?.machine.resumed(), var box = sandbox {
             await act(stage(effects, in: &box) + [.pump])
         }
@@ -284,6 +288,7 @@ extension SessionDriver {
             try? await discard()
             return
         }
+        FaultPoint.timeoutDue()
         guard let due = try? transition(.deadlinePassed, activity: false) else { return }
         var next = due.record
         next.reason = .idleTimeout
@@ -312,7 +317,9 @@ extension SessionDriver {
             change.events = [last]
         }
         try await commit(change)
+        FaultPoint.endStored()
         if effects.contains(.destroySandbox) { await finishEnding() }
+        FaultPoint.endDone()
         mailbox.finish()
     }
 
@@ -321,6 +328,7 @@ extension SessionDriver {
         guard let box = sandbox else { return mailbox.finish() }
         do throws(SandboxError) {
             try await takeDown(box)
+            FaultPoint.endDestroyed()
             var change = SessionChange(record)
             change.removeSandbox = true
             try? await commit(change)
@@ -333,6 +341,7 @@ extension SessionDriver {
     private func takeDown(_ box: SandboxRecord) async throws(SandboxError) {
         disconnect()
         try await killInit(box)
+        FaultPoint.endKilled()
         try await context.host.destroy(session: id.hex)
     }
 
@@ -351,6 +360,7 @@ extension SessionDriver {
         context.deadlines.set(id, nil)
         do {
             if let box = sandbox { try await takeDown(box) }
+            FaultPoint.discardDestroyed()
             try await context.store.remove(id)
         } catch {
             log(.error, "could not be removed yet: \(error)")

@@ -45,9 +45,12 @@ extension SessionDriver {
         change.sandbox = box
         change.participant = user
         change.key = key
+        FaultPoint.turnAccepting()
         try await commit(change)
+        FaultPoint.turnAccepted()
         armCeiling(seconds: Double(agent.definition.turnTimeout))
         await act(actions)
+        FaultPoint.turnActed()
         return accepted
     }
 
@@ -139,11 +142,14 @@ extension SessionDriver {
         change.turn = currentTurn
         change.sandbox = box
         change.durable = durable
+        if events.contains(where: { $0.type == .messageDelta }) { FaultPoint.turnOutput() }
         do throws(WireError) {
             try await commit(change)
         } catch {
             return await storageFailed(error)
         }
+        if events.contains(where: { $0.type == .messageDelta }) { FaultPoint.turnStreamed() }
+        if events.contains(where: { $0.type.isTerminal }) { FaultPoint.turnEnded() }
         storageFailure = nil
         if let logOffset { try? link?.acknowledge(logOffset) }
         if next.phase != .active { ceilingTask?.cancel() }
