@@ -220,6 +220,8 @@ struct csandbox_op {
     uint64_t value;
     mode_t mode;
     uid_t owner;
+    uint64_t measures; // bits of measures.h that are not in force where the kernel refuses this; 0:
+                       // then there is no session
 };
 
 #define CSANDBOX_OPS_MAX 160
@@ -247,7 +249,8 @@ void csandbox_trees_close(struct csandbox_trees *_Nonnull trees);
 int csandbox_plan_build(struct csandbox_plan *_Nonnull plan,
                         const struct csandbox_trees *_Nonnull trees,
                         struct csandbox_failure *_Nonnull failure);
-int csandbox_plan_execute(const struct csandbox_plan *_Nonnull plan,
+// Takes out of *measures what turned out not to be possible.
+int csandbox_plan_execute(const struct csandbox_plan *_Nonnull plan, uint64_t *_Nonnull measures,
                           struct csandbox_failure *_Nonnull failure);
 // Operations, each 0 or -errno with `failure` filled.
 int csandbox_op_mirror(const struct csandbox_op *_Nonnull op,
