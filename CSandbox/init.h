@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #define CSANDBOX_AGENT_ID 1000 // uid and gid of agents in every session
+#define CSANDBOX_NOBODY_ID 65534
 #define CSANDBOX_HELPER_ID 1   // of processes that work for an agent and are out of its reach
 
 // Bounds of init, in one place.

@@ -294,6 +294,55 @@ def test_destroy_of_hostile_trees(world):
     assert os.path.exists("/etc/passwd")
 
 
+@contextlib.contextmanager
+def mounted(world, *arguments):
+    """A mount that the launcher sees, as one of the host's would be."""
+    place = ["nsenter", f"--mount=/proc/{launcher_pid(world)}/ns/mnt"]
+    subprocess.run([*place, "mount", *arguments], check=True)
+    try:
+        yield
+    finally:
+        # It may have been moved, with the directory that it hangs on.
+        with open(f"/proc/{launcher_pid(world)}/mountinfo", encoding="utf-8") as file:
+            points = [line.split()[4] for line in file]
+        point = next(point for point in points if point.startswith(world.state + "/sessions/"))
+        subprocess.run([*place, "umount", point], check=True)
+
+
+def test_destroy_stays_on_the_sessions_file_system(world):
+    need_root()
+    session = world.prepare()
+    canary = os.path.join(world.base, "canary")
+    os.makedirs(os.path.join(canary, "deep"))
+    open(os.path.join(canary, "deep", "file"), "w").close()
+    agent = outer_id(world, 1, session.block)
+    inside = os.path.join(session.tree, "workspace", "a", "b", "mount")
+
+    def make(path):
+        """A directory of the agent, and those above it."""
+        if not os.path.isdir(path):
+            make(os.path.dirname(path))
+            os.mkdir(path)
+            os.chown(path, agent, agent)
+
+    # A bind of the same file system, and another one over a directory of the top.
+    for arguments in (
+        ["--bind", canary, inside],
+        ["--bind", canary, os.path.join(session.tree, "workspace")],
+        ["-t", "tmpfs", "none", os.path.join(session.tree, "home")],
+        ["--bind", canary, session.tree],
+    ):
+        make(inside)
+        make(arguments[-1])
+        with mounted(world, *arguments):
+            with refused(errno.EXDEV, stage="destroy"):
+                world.launcher.ask(wire.DESTROY, ("SESSION", session.id))
+            assert os.listdir(os.path.join(canary, "deep")) == ["file"]
+    world.launcher.ask(wire.DESTROY, ("SESSION", session.id))
+    assert not os.path.lexists(session.tree)
+    assert os.listdir(os.path.join(canary, "deep")) == ["file"]
+
+
 def test_measure_counts_once(world):
     with world.session() as session:
         init = session.connect()
@@ -635,6 +684,83 @@ def test_killing_cannot_reach_others(world):
 
 
 # --- ends -----------------------------------------------------------------------------------------
+
+
+def processor_time(pid):
+    """Seconds of processor time that a process has used."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_sandbox_that_hangs_is_ended(world):
+    if not world.root:
+        raise unittest.SkipTest("no cgroup of our own to freeze")
+    with own_world(world) as fresh, fresh.session() as first:
+        top = next(path for path in groups() if os.path.isdir(os.path.join(path, first.id)))
+        hung = fresh.prepare()
+        # Its child is born frozen, between clone and exec.
+        group = os.path.join(top, hung.id)
+        os.mkdir(group)
+        for name in group, os.path.join(group, "cgroup.procs"):
+            os.chown(name, fresh.uid, fresh.gid)
+        with open(os.path.join(group, "cgroup.freeze"), "w", encoding="ascii") as file:
+            file.write("1")
+        pid, began = launcher_pid(fresh), time.monotonic()
+        with fresh.fresh_launcher() as other:
+            assert other.ask(wire.LAUNCHER_HELLO)
+            request = fresh.launcher.begin(
+                wire.SPAWN, ("SESSION", hung.id), ("BLOCK", hung.block), ("NONCE", hung.nonce)
+            )
+            assert fresh.launcher.ask(wire.LAUNCHER_HELLO)
+        # The child holds copies of what this connection was; others are served meanwhile.
+        before = processor_time(pid)
+        with fresh.session() as second:
+            assert second.connect().run(1, ["true"], ENV)[0][0] == 0
+        with refused(errno.ETIMEDOUT, stage="timeout"):
+            fresh.launcher.answer(request)
+        assert 9 < time.monotonic() - began < 20
+        assert processor_time(pid) - before < 1, "the launcher's loop spins"
+        wait_until(lambda: not os.path.isdir(group))
+        hung.spawn(fresh.launcher)
+        assert hung.connect().run(1, ["true"], ENV)[0][0] == 0
+        hung.end()
+
+
+def test_an_init_that_does_not_end_is_told(world):
+    freezer = "/sys/fs/cgroup/freezer"
+    if os.geteuid() != 0 or not os.path.isdir(freezer):
+        raise unittest.SkipTest("no freezer that holds up SIGKILL (cgroup v1)")
+    group = os.path.join(freezer, f"csandbox-test-{os.getpid()}")
+
+    def write(name, text):
+        with open(os.path.join(group, name), "w", encoding="ascii") as file:
+            file.write(text)
+
+    with own_world(world) as fresh, fresh.session() as session:
+        os.mkdir(group)
+        try:
+            write("cgroup.procs", str(session.pid))
+            write("freezer.state", "FROZEN")
+            asked = (("PID", session.pid), ("START_TIME", session.start_time))
+            requests = [fresh.launcher.begin(wire.KILL, *asked) for _ in range(2)]
+            began = time.monotonic()
+            for request in requests:
+                assert fresh.launcher.ask(wire.LAUNCHER_HELLO)
+                with refused(errno.ETIMEDOUT, stage="kill"):
+                    fresh.launcher.answer(request)
+            assert 9 < time.monotonic() - began < 20
+            # It still is what it was: in use.
+            with refused(wire.EBUSY):
+                fresh.launcher.ask(wire.DESTROY, ("SESSION", session.id))
+            last = fresh.launcher.begin(wire.KILL, *asked)
+            write("freezer.state", "THAWED")
+            fresh.launcher.answer(last)
+            fresh.launcher.wait_exited(session.pid)
+        finally:
+            write("freezer.state", "THAWED")
+            wait_until(lambda: not open(os.path.join(group, "cgroup.procs")).read())
+            os.rmdir(group)
 
 
 def test_sessions_outlive_the_launcher(world):
