@@ -253,13 +253,19 @@ def test_planted_links_are_refused(world):
     )
 
 
+# From the bottom up, a piece at a time: Landlock looks at every directory above a new one.
 DEEP = """
 import os, sys
-os.chdir('/workspace')
-for level in range(int(sys.argv[1])):
-    os.mkdir('d')
-    os.chdir('d')
-open('bottom', 'w').write('x' * 5000)
+top = os.open('/workspace', os.O_RDONLY)
+for piece in range(int(sys.argv[1]) // 500):
+    os.chdir(top)
+    os.mkdir(f'{piece}')
+    os.chdir(f'{piece}')
+    for level in range(499):
+        os.mkdir('d')
+        os.chdir('d')
+    if piece == 0: open('bottom', 'w').write('x' * 5000)
+    else: os.rename(f'{piece - 1}', 'd', src_dir_fd=top)
 """
 
 
