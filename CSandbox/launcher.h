@@ -96,12 +96,22 @@ struct csandbox_keeper {
     int signal_fd;
     int channel_fd; // to the launcher of the moment, or -1
     pid_t launcher;
+    bool takes_slice;  // of the pool: root, and no range is configured
+    int claim_fds[2];  // locks of its ranges, or -1
 };
 
 // Child of the keeper: enters the outer user namespace and becomes the launcher program. Returns
 // only to fail.
 int csandbox_enter_launcher(struct csandbox_keeper *_Nonnull keeper, int channel_fd,
                             struct csandbox_failure *_Nonnull failure);
+
+// --- claim.c -------------------------------------------------------------------------------------
+
+// Makes sure that no other keeper on this host has any of the ids; chooses them where that is left
+// to it.
+int csandbox_claim_ids(struct csandbox_keeper *_Nonnull keeper,
+                       struct csandbox_failure *_Nonnull failure);
+void csandbox_claim_release(const struct csandbox_keeper *_Nonnull keeper);
 
 // --- keeper_setup.c ------------------------------------------------------------------------------
 

@@ -914,6 +914,107 @@ def test_one_keeper_a_runtime_directory(world):
     assert world.launcher.ask(wire.LAUNCHER_HELLO)
 
 
+def pool_of(world):
+    """First host id and count of a world's sessions."""
+    with open(f"/proc/{launcher_pid(world)}/uid_map", encoding="ascii") as file:
+        return next(tuple(map(int, line.split()[1:])) for line in file if line.split()[0] == "1")
+
+
+def test_keepers_of_root_have_ids_of_their_own(world):
+    if not world.root:
+        raise unittest.SkipTest("ids that root hands out")
+    with own_world(world) as one, own_world(world) as two:
+        pools = sorted(map(pool_of, (world, one, two)))
+        assert all(count == 65536 for _, count in pools), pools
+        assert all(a + 65536 <= b for (a, _), (b, _) in zip(pools, pools[1:])), pools
+        # A supervisor finds its sessions' ids again, even after all claims are forgotten.
+        session, before = one.prepare(), pool_of(one)
+        one.launcher.close()
+        one.stop_keeper()
+        one.start_keeper()
+        one.launcher = one.connect()
+        assert pool_of(one) == before
+        assert session.spawn(one.launcher).connect().run(1, ["true"], ENV)[0][0] == 0
+        session.end()
+
+
+def test_trees_without_a_record_belong_to_the_first_slice(world):
+    if not world.root:
+        raise unittest.SkipTest("ids that root hands out")
+    with own_world(world) as fresh:
+        fresh.launcher.close()
+        fresh.stop_keeper()
+        os.unlink(os.path.join(fresh.state, "ids"))
+        os.mkdir(os.path.join(fresh.state, "sessions", secrets.token_hex(16)))
+        fresh.keeper, said = fresh.run_keeper()
+        if said == "ready\n":
+            fresh.launcher = fresh.connect()
+            assert pool_of(fresh) == (1900000001, 65536)
+        else:  # somebody else on this machine has it
+            assert said.startswith("error id-range 16 ") and "1900000001-" in said, said
+
+
+def refused_start(world, *options, record=None):
+    """What a keeper in new directories says that must not start."""
+    number = sum(name.startswith("other") for name in os.listdir(world.base))
+    places = {
+        name: world.make_directory(f"other-{name}{number}") for name in ("state", "runtime")
+    }
+    if record is not None:
+        record(os.path.join(places["state"], "ids"))
+    process, said = world.run_keeper(*options, **places)
+    status = process.wait(wire.DEADLINE)
+    assert status != 0 and said.startswith("error id-range "), (status, said)
+    return said
+
+
+def test_keepers_never_share_ids(world):
+    if not world.root:
+        raise unittest.SkipTest("ids that root hands out")
+    first, count = pool_of(world)
+    for low, length in (first, count), (first + 100, 8), (first - 100, 101), (first + count - 1, 9):
+        pair = ["--sub-uid", f"{low}:{length}", "--sub-gid", f"{low}:{length}"]
+        said = refused_start(world, *pair)
+        # Both are named, and what to do.
+        assert said.startswith("error id-range 16 ") and f"{low}-{low + length - 1}" in said, said
+        assert world.base in said and f"{first}-{first + count - 1}" in said, said
+        assert "subordinate_first" in said, said
+
+    def record(text):
+        def write(path):
+            with open(path, "w", encoding="ascii") as file:
+                file.write(text)
+
+        return write
+
+    assert world.base in refused_start(world, record=record(f"{first}:{count}\n"))
+    for text in "", "1:65536", f"{first + 1}:{count}", f"{first}:1", "x" * 100, "4294900000:65536":
+        assert "does not name a slice" in refused_start(world, record=record(text))
+    refused_start(world, record=lambda path: os.symlink("/etc/passwd", path))
+    refused_start(world, record=os.mkfifo)
+
+
+def test_a_configured_range_is_free_again_afterwards(world):
+    if not world.root:
+        raise unittest.SkipTest("ids that root hands out")
+    pair = ["--sub-uid", "1800000001:4096", "--sub-gid", "1800000001:4096"]
+    places = {name: world.make_directory(f"configured-{name}") for name in ("state", "runtime")}
+    process, said = world.run_keeper(*pair, **places)
+    try:
+        assert said == "ready\n", said
+        assert "configured-state" in refused_start(world, *pair)
+        process.kill()
+        process.wait()
+        # It did not end by itself: its sessions may live, so only the same supervisor may come back.
+        assert "may still use" in refused_start(world, *pair)
+        process, said = world.run_keeper(*pair, **places)
+        assert said == "ready\n", said
+    finally:
+        process.terminate()
+        process.wait(wire.DEADLINE)
+    assert not os.path.exists("/run/superserve-ids/u1800000001:4096")
+
+
 def nothing_left(fresh, session, before):
     assert not session.alive()
     assert not os.path.exists(os.path.join(fresh.runtime, "launcher.sock"))
