@@ -37,17 +37,25 @@ static int open_directory(struct csandbox_failure *failure) {
     return csandbox_steal_fd(&fd);
 }
 
-// Held while claims are looked at and made.
-static int lock_directory(int directory, struct csandbox_failure *failure) {
-    CSANDBOX_AUTO_FD int fd =
-        openat(directory, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0) return csandbox_fail(failure, "id range", errno, "open %s/lock", DIRECTORY);
-    for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited += 10) {
-        if ((errno != EWOULDBLOCK && errno != EINTR) || waited >= PATIENCE_MS)
-            return csandbox_fail(failure, "id range", errno, "lock %s/lock", DIRECTORY);
+// The directory, locked: claims are looked at and made by one keeper at a time. The last one that
+// ends removes it, so that what was waited for may not be there any more.
+static int lock_directory(struct csandbox_failure *failure) {
+    CSANDBOX_AUTO_FD int fd = open_directory(failure);
+    for (int waited = 0; fd >= 0; waited += 10) {
+        struct stat status;
+        const bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+        if (!locked && errno != EWOULDBLOCK && errno != EINTR)
+            return csandbox_fail(failure, "id range", errno, "lock %s", DIRECTORY);
+        if (locked && fstat(fd, &status) == 0 && status.st_nlink > 0) return csandbox_steal_fd(&fd);
+        if (waited >= PATIENCE_MS)
+            return csandbox_fail(failure, "id range", EBUSY, "%s stays locked", DIRECTORY);
+        if (locked) {
+            csandbox_close_fd(&fd);
+            fd = open_directory(failure);
+        }
         (void)nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     }
-    return csandbox_steal_fd(&fd);
+    return -failure->error;
 }
 
 static void claim_name(char *name, size_t capacity, char kind, struct csandbox_id_range range) {
@@ -214,10 +222,8 @@ static int choose_slice(struct csandbox_keeper *keeper, int directory,
 
 int csandbox_claim_ids(struct csandbox_keeper *keeper, struct csandbox_failure *failure) {
     if (!keeper->identity.privileged) return 0;
-    CSANDBOX_AUTO_FD int directory = open_directory(failure);
+    CSANDBOX_AUTO_FD int directory = lock_directory(failure);
     if (directory < 0) return -failure->error;
-    CSANDBOX_AUTO_FD int lock = lock_directory(directory, failure);
-    if (lock < 0) return -failure->error;
     const int result = keeper->takes_slice ? choose_slice(keeper, directory, failure)
                                            : check_both(keeper, directory, failure);
     if (result < 0) return result;
@@ -228,17 +234,19 @@ int csandbox_claim_ids(struct csandbox_keeper *keeper, struct csandbox_failure *
     return 0;
 }
 
-// The slice stays reserved for the state directory; only its lock goes, with this process. What
-// was configured is nobody's afterwards.
+// At an orderly end, when no process of a session is left.
 void csandbox_claim_release(const struct csandbox_keeper *keeper) {
     struct csandbox_failure ignored;
-    if (keeper->claim_fds[0] < 0 || keeper->takes_slice) return;
-    CSANDBOX_AUTO_FD int directory = open_directory(&ignored);
-    CSANDBOX_AUTO_FD int lock = directory >= 0 ? lock_directory(directory, &ignored) : -1;
-    if (lock < 0) return;
+    if (keeper->claim_fds[0] < 0) return;
+    CSANDBOX_AUTO_FD int directory = lock_directory(&ignored);
+    if (directory < 0) return;
+    const struct csandbox_id_range none = {0, 0};
     char name[32];
     claim_name(name, sizeof name, 'u', keeper->identity.sub_uid);
     (void)unlinkat(directory, name, 0);
     claim_name(name, sizeof name, 'g', keeper->identity.sub_gid);
     (void)unlinkat(directory, name, 0);
+    (void)check_claims(keeper, directory, 'u', none, &ignored); // those that are over
+    (void)check_claims(keeper, directory, 'g', none, &ignored);
+    (void)rmdir(DIRECTORY);
 }
