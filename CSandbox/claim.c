@@ -7,16 +7,17 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define DIRECTORY "/run/superserve-ids"
 #define RECORD "ids" // in the state directory: the slice
 #define RECORD_MAX 64
-#define PATIENCE_MS 10000
+#define PATIENCE_SECONDS 10
+#define ATTEMPTS_MAX 100
 // From the service's default id to where systemd has ids for files of other machines.
 #define POOL_FIRST (CSANDBOX_SERVICE_ID + 1)
 #define SLICES ((2147352575u - POOL_FIRST) / CSANDBOX_SUBORDINATE_COUNT)
@@ -37,25 +38,33 @@ static int open_directory(struct csandbox_failure *failure) {
     return csandbox_steal_fd(&fd);
 }
 
+static void ring(int number) { (void)number; }
+
+// flock(2) with an end: whoever holds the lock does so for moments, unless somebody has stopped it.
+static int lock_in_time(int fd) {
+    const struct sigaction bell = {.sa_handler = ring}; // interrupts the call
+    struct sigaction before;
+    if (sigaction(SIGALRM, &bell, &before) < 0) return -errno;
+    (void)alarm(PATIENCE_SECONDS);
+    const int result = flock(fd, LOCK_EX) < 0 ? -errno : 0;
+    (void)alarm(0);
+    (void)sigaction(SIGALRM, &before, NULL);
+    return result;
+}
+
 // The directory, locked: claims are looked at and made by one keeper at a time. The last one that
 // ends removes it, so that what was waited for may not be there any more.
 static int lock_directory(struct csandbox_failure *failure) {
-    CSANDBOX_AUTO_FD int fd = open_directory(failure);
-    for (int waited = 0; fd >= 0; waited += 10) {
+    for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+        CSANDBOX_AUTO_FD int fd = open_directory(failure);
         struct stat status;
-        const bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
-        if (!locked && errno != EWOULDBLOCK && errno != EINTR)
-            return csandbox_fail(failure, "id range", errno, "lock %s", DIRECTORY);
-        if (locked && fstat(fd, &status) == 0 && status.st_nlink > 0) return csandbox_steal_fd(&fd);
-        if (waited >= PATIENCE_MS)
-            return csandbox_fail(failure, "id range", EBUSY, "%s stays locked", DIRECTORY);
-        if (locked) {
-            csandbox_close_fd(&fd);
-            fd = open_directory(failure);
-        }
-        (void)nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        if (fd < 0) return -failure->error;
+        const int result = lock_in_time(fd);
+        if (result < 0)
+            return csandbox_fail(failure, "id range", -result, "%s stays locked", DIRECTORY);
+        if (fstat(fd, &status) == 0 && status.st_nlink > 0) return csandbox_steal_fd(&fd);
     }
-    return -failure->error;
+    return csandbox_fail(failure, "id range", EBUSY, "%s comes and goes", DIRECTORY);
 }
 
 static void claim_name(char *name, size_t capacity, char kind, struct csandbox_id_range range) {
