@@ -9,7 +9,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib/superserve
 sharedir = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: build run test test-unit test-isolation test-integration test-newcomer bench fmt lint install uninstall clean
+.PHONY: build run test test-unit test-isolation test-integration test-newcomer analyze fuzz bench fmt lint install uninstall clean
 
 build:
 	@scripts/bootstrap build
@@ -45,6 +45,14 @@ fmt:
 
 lint:
 	@scripts/test lint
+
+# The C code: the static analyzer, and the parsers under a fuzzer for SECONDS each.
+SECONDS ?= 60
+analyze:
+	@scripts/analyze
+
+fuzz:
+	@Tests/Fuzz/run $(SECONDS)
 
 install:
 	@scripts/bootstrap build
