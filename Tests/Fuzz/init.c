@@ -1,5 +1,5 @@
-// Fuzzes what a supervisor's packets do to a session's init: every request, in any order, with a log
-// and an input that are in use. Nothing is forked, signalled or executed.
+// Fuzzes what a supervisor's packets do to a session's init: every request, in any order, with a
+// log and an input that are in use. Nothing is forked, signalled or executed.
 //
 // Input: packets, each with 1 byte for the type, 1 for the kind of offset, 2 for the length of the
 // payload, 4 for the offset, then the payload.
@@ -103,7 +103,8 @@ static void hand_over(const uint8_t *packet, size_t length) {
 static void put_record(uint64_t seed) {
     static const uint8_t payload[RECORD_SIZE];
     const size_t length = (size_t)(seed % RECORD_SIZE);
-    if (csandbox_ring_room(&init.log) > CSANDBOX_RING_RESERVE + sizeof(struct csandbox_record) + length)
+    const size_t needed = CSANDBOX_RING_RESERVE + sizeof(struct csandbox_record) + length;
+    if (csandbox_ring_room(&init.log) > needed)
         csandbox_log_put(&init.log, CSANDBOX_RECORD_STDOUT, seed, payload, length);
 }
 
@@ -127,7 +128,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             .type = (uint16_t)(CSANDBOX_INIT_HELLO + type % 12),
             .length = length + (kind == 255), // once in a while wrong
             .request = kind,
-            .offset = kind & 1 ? ~(uint64_t)offset : kind & 2 ? init.log.start + offset % 2048 : offset,
+            .offset = kind & 1   ? ~(uint64_t)offset
+                      : kind & 2 ? init.log.start + offset % 2048
+                                 : offset,
         };
         memcpy(packet, &header, sizeof header);
         memcpy(packet + sizeof header, data, length);

@@ -1,5 +1,5 @@
-// Fuzzes what a supervisor's packets do to the launcher: the framing, the queues, the fields of each
-// request and the paths of mounts. What would act on the machine is replaced here.
+// Fuzzes what a supervisor's packets do to the launcher: the framing, the queues, the fields of
+// each request and the paths of mounts. What would act on the machine is replaced here.
 //
 // Input: packets, each with 1 byte for the type, 1 zero byte, 2 for the length of the payload, then
 // the payload.
@@ -16,7 +16,7 @@ static void require(bool condition) {
     if (!condition) abort();
 }
 
-// --- in the place of launcher.c, launcher_spawn.c, launcher_jobs.c and launcher_sessions.c --------
+// --- in the place of launcher.c, launcher_spawn.c, launcher_jobs.c and launcher_sessions.c ------
 
 int csandbox_server_watch(struct csandbox_server *s, int fd, uint32_t events,
                           enum csandbox_event_kind kind, uint32_t index) {
@@ -96,14 +96,15 @@ int __wrap_csandbox_notice_send(int fd, const struct csandbox_notice *notice) {
     return 0;
 }
 
-// --- the input -------------------------------------------------------------------------------------
+// --- the input -----------------------------------------------------------------------------------
 
 static void connect_one(void) {
     int ends[2];
     if (server.connections[0].fd >= 0) return;
     if (peer >= 0) close(peer);
     require(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
-    server.connections[0] = (struct csandbox_connection){.fd = ends[0], .id = ++server.next_connection};
+    server.connections[0] =
+        (struct csandbox_connection){.fd = ends[0], .id = ++server.next_connection};
     server.listening = true;
     peer = ends[1];
 }
@@ -156,7 +157,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         csandbox_link_event(&server, 0, EPOLLIN);
         turn++;
         csandbox_request_pump(&server);
-        require(server.queued <= CSANDBOX_QUEUE_MAX && server.queued_bytes <= CSANDBOX_QUEUE_BYTES_MAX);
+        require(server.queued <= CSANDBOX_QUEUE_MAX);
+        require(server.queued_bytes <= CSANDBOX_QUEUE_BYTES_MAX);
         if (server.connections[0].fd >= 0) drain();
     }
     return 0;
