@@ -73,7 +73,7 @@ struct StorageFailureTests {
         }
     }
 
-    /// The disk is full for one moment at each write of create, a turn and end, one after the other.
+    /// The disk is full for one moment, at each write of create, a turn and end in its turn.
     @Test(arguments: 0..<10)
     func anySingleWriteMayFail(_ number: Int) async throws {
         try await World.with { world, _ in
