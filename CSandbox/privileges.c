@@ -2,6 +2,7 @@
 // Raw capset and prctl only: this runs between fork and exec, and libcap keeps state of its own.
 #include "internal.h"
 #include "init.h"
+#include "weaken.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -59,6 +60,7 @@ static int limit_bounding_set(uint64_t keep) {
 }
 
 static int set_no_new_privileges(void) {
+    if (WEAKENED("no_new_privs")) return 0;
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : -errno;
 }
 
@@ -72,7 +74,7 @@ int csandbox_reduce_init(struct csandbox_failure *failure) {
     uint64_t effective = 0, any = 0;
     int result = set_no_new_privileges();
     if (result != 0) return csandbox_fail(failure, "no_new_privs", -result, "init");
-    if (prctl(PR_SET_SECUREBITS, locked_securebits, 0, 0, 0) != 0)
+    if (!WEAKENED("securebits") && prctl(PR_SET_SECUREBITS, locked_securebits, 0, 0, 0) != 0)
         return csandbox_fail(failure, "securebits", errno, "init");
     if ((result = clear_ambient_set()) != 0)
         return csandbox_fail(failure, "ambient set", -result, "init");
@@ -108,16 +110,18 @@ static int change_ids(uid_t uid, gid_t gid) {
 
 int csandbox_become_agent(struct csandbox_failure *failure) {
     uint64_t effective = 0, any = 0;
-    int result = limit_bounding_set(0); // while SETPCAP is held
+    int result = WEAKENED("bounding set") ? 0 : limit_bounding_set(0); // while SETPCAP is held
     if (result != 0) return csandbox_fail(failure, "bounding set", -result, "agent");
     if ((result = clear_ambient_set()) != 0)
         return csandbox_fail(failure, "ambient set", -result, "agent");
     if ((result = clear_groups()) != 0)
         return csandbox_fail(failure, "supplementary groups", -result, "agent");
-    if ((result = change_ids(CSANDBOX_AGENT_ID, CSANDBOX_AGENT_ID)) != 0)
+    if (!WEAKENED("agent ids") &&
+        (result = change_ids(CSANDBOX_AGENT_ID, CSANDBOX_AGENT_ID)) != 0)
         return csandbox_fail(failure, "ids", -result, "uid and gid %d", CSANDBOX_AGENT_ID);
-    if ((result = set_capabilities(0)) != 0 || (result = get_capabilities(&effective, &any)) != 0 ||
-        any != 0)
+    if (!WEAKENED("agent capabilities") &&
+        ((result = set_capabilities(0)) != 0 ||
+         (result = get_capabilities(&effective, &any)) != 0 || any != 0))
         return csandbox_fail(failure, "capabilities", result != 0 ? -result : EPERM, "agent");
     if ((result = set_no_new_privileges()) != 0)
         return csandbox_fail(failure, "no_new_privs", -result, "agent");
@@ -129,6 +133,7 @@ int csandbox_load_filter(struct csandbox_program program, struct csandbox_failur
         .len = (unsigned short)program.count,
         .filter = (struct sock_filter *)(uintptr_t)program.instructions,
     };
+    if (WEAKENED("seccomp")) return 0;
     if (program.count == 0 || program.count > BPF_MAXINSNS)
         return csandbox_fail(failure, "seccomp filter", EINVAL, "%u instructions", program.count);
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &raw) != 0)

@@ -2,6 +2,7 @@
 // child has everything it needs prepared and calls nothing that allocates or locks
 // (signal-safety(7)).
 #include "launcher.h"
+#include "weaken.h"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -98,7 +99,11 @@ static void become_init(const struct csandbox_spawn_inputs *inputs, int *report_
     }
     static char name[] = "superserve-launcher", mode[] = "init";
     char *const arguments[] = {name, mode, NULL};
+#ifdef CSANDBOX_WEAKEN
+    char *const *environment = csandbox_weaken_environment();
+#else
     char *const environment[] = {NULL};
+#endif
     execveat(program_fd, "", arguments, environment, AT_EMPTY_PATH);
     (void)csandbox_fail(failure, "init", errno,
                         "execute the launcher program (is it readable for everyone?)");
@@ -116,7 +121,7 @@ static _Noreturn void run_child(const struct csandbox_spawn_inputs *inputs, int 
 static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2], int *pidfd,
                        struct csandbox_failure *failure) {
     struct clone_args arguments = {
-        .flags = NAMESPACES | CLONE_CLEAR_SIGHAND | CLONE_PIDFD,
+        .flags = csandbox_weaken_namespaces(NAMESPACES) | CLONE_CLEAR_SIGHAND | CLONE_PIDFD,
         .pidfd = (uint64_t)(uintptr_t)pidfd,
         .exit_signal = SIGCHLD,
     };
@@ -158,7 +163,7 @@ static int set_oom_score(pid_t pid, struct csandbox_failure *failure) {
     CSANDBOX_AUTO_FD int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0 || read(fd, text, sizeof text - 1) < 0)
         return csandbox_fail(failure, "process", errno, "read %s", path);
-    if (atoi(text) >= OOM_SCORE) return 0;
+    if (atoi(text) >= OOM_SCORE || WEAKENED("oom score")) return 0;
     const int length = snprintf(text, sizeof text, "%d", OOM_SCORE);
     if (pwrite(fd, text, (size_t)length, 0) != length)
         return csandbox_fail(failure, "process", errno, "write %s", path);

@@ -1,0 +1,62 @@
+"""The doors again, in sessions whose walls were taken away one by one: each opens its own doors and no other."""
+
+import controls
+from setting import Failure
+from test_doors import LEFT, leave_behind, other_session
+
+# With the bits that are left in the tree.
+LEFT_CONTROLS = [
+    controls.Control("nodev workspace", "device-left-in-tree mount-without-nodev", ""),
+    controls.Control("nosuid workspace, no_new_privs, seccomp", "set-user-id", "set-user-id"),
+]
+
+
+def try_without(world, walls, tree, left=False):
+    world.weaken(walls)
+    try:
+        with world.session() as session:
+            return world.probe(session, tree, *(leave_behind(world, session) if left else []))
+    except Failure as error:
+        raise Failure(f"without {walls}: {error}") from error
+
+
+def open_doors(suite, found):
+    """Doors that are open or could not be tried, other than those that nothing was left for."""
+    return {name for name in suite.programs.doors if found.get(name, ("BROKEN",))[0] != "SHUT"} - set(LEFT)
+
+
+def test_controls(suite):
+    with suite.running(weak=True) as world:
+        _, tree = other_session(world)
+        world.weaken([])
+        base = open_doors(suite, try_without(world, [], tree))
+        suite.check("the launcher with the switch is as tight", not base, base)
+        for control in controls.CONTROLS:
+            found = try_without(world, control.walls, tree)
+            for name in control.opens & found.open:
+                suite.control(name, True, switch=True)
+            wrong = open_doors(suite, found) ^ control.opens
+            suite.check(f"without {control}: exactly its own doors", not wrong,
+                        {name: found.get(name) for name in wrong})
+            for wall in control.walls if control.behind else []:
+                rest = [other for other in control.walls if other != wall]
+                found = try_without(world, rest, tree)
+                broken = {name: found.get(name) for name in control.behind
+                          if found.get(name, ("BROKEN",))[0] != "SHUT"}
+                suite.check(f"without {' + '.join(rest)}, but with {wall}: shut", not broken, broken)
+
+
+def test_controls_of_what_is_left(suite):
+    if not suite.root:
+        return
+    with suite.running(weak=True) as world:
+        _, tree = other_session(world)
+        for control in LEFT_CONTROLS:
+            found = try_without(world, control.walls, tree, left=True)
+            for name in control.opens:
+                suite.control(name, name in found.open, found.get(name), switch=True)
+            for wall in control.walls if control.behind else []:
+                rest = [other for other in control.walls if other != wall]
+                found = try_without(world, rest, tree, left=True)
+                suite.check(f"without {' + '.join(rest)}, but with {wall}: shut",
+                            all(found.get(name, ("",))[0] == "SHUT" for name in control.behind), found.get("set-user-id"))
