@@ -55,7 +55,8 @@ static int take_service_ids(const struct csandbox_identity *identity,
         setresuid(identity->uid, identity->uid, identity->uid) < 0)
         return csandbox_fail(failure, "service ids", errno, "become %u:%u", identity->uid,
                              identity->gid);
-    return 0;
+    const int hidden = csandbox_make_undumpable();
+    return hidden < 0 ? csandbox_fail(failure, "service ids", -hidden, "prctl") : 0;
 }
 
 static int unshare_namespaces(struct csandbox_failure *failure) {

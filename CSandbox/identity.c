@@ -7,6 +7,7 @@
 #include "launcher.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,6 +177,30 @@ int csandbox_identity_resolve(struct csandbox_identity *identity,
     return 0;
 }
 
+// What the helper says, until it closes its end. False when the time is over first.
+static bool read_said(int fd, char *said, size_t capacity) {
+    const uint64_t due = csandbox_boottime_ns() + CSANDBOX_MAP_SECONDS * 1000000000ull;
+    size_t length = 0;
+    for (;;) {
+        char rest[256];
+        const bool room = length < capacity - 1;
+        const uint64_t now = csandbox_boottime_ns();
+        struct pollfd event = {.fd = fd, .events = POLLIN};
+        if (now >= due) return false;
+        const int ready = poll(&event, 1, (int)((due - now) / 1000000 + 1));
+        if (ready < 0 && errno != EINTR) return false;
+        if (ready <= 0) continue;
+        const ssize_t got = read(fd, room ? said + length : rest,
+                                 room ? capacity - 1 - length : sizeof rest);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        if (room) length += (size_t)got;
+    }
+    said[length] = '\0';
+    said[strcspn(said, "\n")] = '\0';
+    return true;
+}
+
 // Runs newuidmap or newgidmap; what it says on stderr becomes the detail.
 static int run_helper(const char *name, pid_t pid, uint32_t own, struct csandbox_id_range range,
                       struct csandbox_failure *failure) {
@@ -212,14 +237,14 @@ static int run_helper(const char *name, pid_t pid, uint32_t own, struct csandbox
     close(ends[1]);
     if (child < 0) return csandbox_fail(failure, name, errno, "fork");
     char said[200];
-    size_t length = 0;
-    ssize_t got;
-    while (length < sizeof said - 1 &&
-           (got = read(output, said + length, sizeof said - 1 - length)) > 0)
-        length += (size_t)got;
-    said[length] = '\0';
-    said[strcspn(said, "\n")] = '\0';
     int status;
+    // It has root's rights: where it cannot be killed, it is left to itself.
+    if (!read_said(output, said, sizeof said)) {
+        if (kill(child, SIGKILL) == 0) (void)waitpid(child, NULL, 0);
+        return csandbox_fail(failure, name, ETIMEDOUT,
+                             "%s has not ended within %d seconds (does a directory service hang?)",
+                             path, CSANDBOX_MAP_SECONDS);
+    }
     if (waitpid(child, &status, 0) < 0) return csandbox_fail(failure, name, errno, "waitpid");
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return 0;
     return csandbox_fail(failure, name, EPERM, "%s (see newuidmap(1), subuid(5))",
@@ -278,7 +303,8 @@ int csandbox_identity_blocks(uint64_t *blocks, struct csandbox_failure *failure)
 int csandbox_identity_map_session(pid_t pid, uint64_t block, struct csandbox_failure *failure) {
     char text[128];
     (void)snprintf(text, sizeof text, "0 %u 1\n1 %u 1\n%u %u 1\n%u %u 1\n",
-                   csandbox_block_id(block, 0), csandbox_block_id(block, 3), CSANDBOX_AGENT_ID,
+                   csandbox_block_id(block, CSANDBOX_SLOT_INIT),
+                   csandbox_block_id(block, CSANDBOX_SLOT_HELPER), CSANDBOX_AGENT_ID,
                    csandbox_block_id(block, CSANDBOX_SLOT_AGENT), CSANDBOX_NOBODY_ID,
                    csandbox_block_id(block, CSANDBOX_SLOT_NOBODY));
     if (write_map(pid, "uid_map", text, failure) < 0) return -failure->error;

@@ -99,6 +99,9 @@ static int prepare(struct csandbox_init *init, struct boot_block *boot,
     init->input.close_at = UINT64_MAX;
     (void)prctl(PR_SET_NAME, "superserve-init", 0, 0, 0); // for people who look at ps
     if ((result = open_signals(init, failure)) != 0) return result;
+    // Children have the keyring that init has, and no call to change it.
+    if ((result = csandbox_join_new_keyring()) != 0)
+        return csandbox_fail(failure, "session keyring", -result, "init");
     if ((result = csandbox_reduce_init(failure)) != 0) return result;
     if ((result = csandbox_load_filter(boot->init_filter, failure)) != 0) return result;
     // Here and not in the launcher: SO_PEERCRED names whoever calls listen.
@@ -223,6 +226,8 @@ int csandbox_init_main(void) {
     const int result = prepare(&instance, &boot, &failure);
     const bool told = csandbox_report_send(CSANDBOX_FD_REPORT, result == 0 ? NULL : &failure);
     close(CSANDBOX_FD_REPORT);
+    // The keeper's log was for what goes wrong until here.
+    if (dup2(STDOUT_FILENO, STDERR_FILENO) < 0) return 1;
     explicit_bzero(&boot, sizeof boot);
     // An init that nobody was told of would be one that nobody knows.
     return result == 0 && told ? loop(&instance) : 1;

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #define CSANDBOX_AGENT_ID 1000 // uid and gid of agents in every session
+#define CSANDBOX_HELPER_ID 1   // of processes that work for an agent and are out of its reach
 
 // Bounds of init, in one place.
 #define CSANDBOX_PENDING_MAX 4      // connections that have not said hello yet
@@ -31,9 +32,18 @@ struct csandbox_program {
     const struct sock_filter *_Nullable instructions;
     uint32_t count;
 };
-int csandbox_make_undumpable(void);
+// An empty session keyring instead of that of whoever started the supervisor (session-keyring(7)).
+// 0, also where the kernel has no keys, or -errno.
+int csandbox_join_new_keyring(void);
 int csandbox_reduce_init(struct csandbox_failure *_Nonnull failure);
 int csandbox_become_agent(struct csandbox_failure *_Nonnull failure);
+// No rights at all, and files as the agent has them, but an id of its own: the agent can neither
+// stop, nor end, nor slow it down.
+int csandbox_become_helper(struct csandbox_failure *_Nonnull failure);
+// For a child that signals every process of the agent, and only those. Its effective id is the
+// agent's; the real and the saved one keep signals off, and the capabilities that it holds without
+// use keep the agent from changing its priority. 0 or -errno.
+int csandbox_become_sender(void);
 int csandbox_load_filter(struct csandbox_program program,
                          struct csandbox_failure *_Nonnull failure);
 

@@ -144,6 +144,7 @@ void csandbox_agent_start(struct csandbox_init *init, const struct csandbox_requ
     }
     if (generation != init->agent.generation) {
         init->agent.generation = generation;
+        init->agent.pid = 0; // the one before must not be signalled in the name of this one
         init->agent.executing = false;
         const int result = open_pipes(&pipes);
         if (result != 0) start_failed(init, "pipes", -result, "");

@@ -1,5 +1,5 @@
-// File transfers: a helper of init becomes the agent, so that a path means what it means to the
-// agent.
+// File transfers: a helper of init takes the agent's rights on files, so that a path means what it
+// means to the agent, under an id of its own, so that the agent cannot hold it up.
 #include "init.h"
 
 #include <fcntl.h>
@@ -41,10 +41,7 @@ static _Noreturn void helper_child(struct csandbox_program filter, bool get, con
     struct outcome outcome;
     memset(&outcome, 0, sizeof outcome);
     if (setsid() < 0 || place_descriptors(stream, report) != 0) _exit(1);
-    int result = csandbox_become_agent(&failure);
-    // It holds a copy of init's memory: the agent, with the same ids, must not look into it.
-    if (result == 0 && (result = csandbox_make_undumpable()) != 0)
-        (void)csandbox_fail(&failure, "files", -result, "prctl");
+    int result = csandbox_become_helper(&failure);
     csandbox_reset_signals(); // SIGPIPE too: a client that went away ends the helper
     if (result == 0) result = csandbox_load_filter(filter, &failure);
     if (result == 0 && chdir("/workspace") != 0)

@@ -1,63 +1,30 @@
 // Signals that the supervisor sends to processes of the session.
 #include "init.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <sys/wait.h>
 
-// A process that forks while it is being killed has children that the pass did not see.
-#define KILL_PASSES 64
-
-static bool is_helper(const struct csandbox_init *init, pid_t pid) {
-    for (int i = 0; i < CSANDBOX_HELPERS_MAX; i++)
-        if (init->helpers[i].pid == pid) return true;
-    return false;
-}
-
-static bool has_helpers(const struct csandbox_init *init) {
-    for (int i = 0; i < CSANDBOX_HELPERS_MAX; i++)
-        if (init->helpers[i].pid > 0) return true;
-    return false;
-}
-
-// Zombies take signals too, which says nothing.
-static bool is_alive(pid_t pid) {
-    char path[32], line[512];
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *file = fopen(path, "re");
-    if (file == NULL) return false;
-    const size_t length = fread(line, 1, sizeof line - 1, file);
-    fclose(file);
-    line[length] = '\0';
-    const char *name_end = strrchr(line, ')');
-    return name_end != NULL && name_end[1] == ' ' && name_end[2] != 'Z' && name_end[2] != 'X';
-}
-
-// Processes that were there and took the signal, or -errno.
-static int signal_pass(const struct csandbox_init *init, int number) {
-    int count = 0;
-    DIR *processes = opendir("/proc");
-    if (processes == NULL) return -errno;
-    for (struct dirent *entry; (entry = readdir(processes)) != NULL;) {
-        if (!isdigit((unsigned char)entry->d_name[0])) continue;
-        const pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (pid <= 1 || is_helper(init, pid) || !is_alive(pid)) continue;
-        if (kill(pid, number) == 0) count++;
-    }
-    closedir(processes);
-    return count;
-}
-
-// kill(-1) of PID 1 reaches everything but itself in one step; only file helpers need the long way.
+// kill(-1) reaches whatever may be signalled in one step, under the kernel's lock: no process can
+// fork its way past it (kill(2)). Sent by a child with the agent's id, because init's own call would
+// hit the helpers too.
 static int signal_all(const struct csandbox_init *init, int number) {
-    if (!has_helpers(init)) return kill(-1, number) == 0 || errno == ESRCH ? 0 : -errno;
-    int count = 1;
-    for (int pass = 0; count > 0 && pass < (number == SIGKILL ? KILL_PASSES : 1); pass++)
-        count = signal_pass(init, number);
-    return count < 0 ? count : 0;
+    // Not yet an agent by its ids.
+    if (init->agent.state == CSANDBOX_AGENT_STARTING) (void)kill(init->agent.pid, number);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const int result = csandbox_become_sender();
+        if (result != 0) _exit(-result);
+        _exit(kill(-1, number) == 0 ? 0 : errno);
+    }
+    // No room for one more process: then this matters more than a transfer.
+    if (pid < 0) return kill(-1, number) == 0 || errno == ESRCH ? 0 : -errno;
+    int status;
+    pid_t ended;
+    do ended = waitpid(pid, &status, 0);
+    while (ended < 0 && errno == EINTR);
+    if (ended < 0) return -errno;
+    if (!WIFEXITED(status)) return -ECANCELED;
+    return WEXITSTATUS(status) == ESRCH ? 0 : -WEXITSTATUS(status);
 }
 
 static int signal_agent(const struct csandbox_init *init, uint64_t generation, bool group,

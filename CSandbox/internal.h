@@ -34,6 +34,12 @@ struct csandbox_failure {
 int csandbox_fail(struct csandbox_failure *_Nonnull failure, const char *_Nonnull stage, int error,
                   const char *_Nonnull format, ...) __attribute__((format(printf, 4, 5)));
 
+// --- privileges.c ---------------------------------------------------------------------------------------------
+
+// Neither traced nor dumped by whoever has the same ids. To be repeated after every change of ids, which may
+// undo it (suid_dumpable in proc(5)). 0 or -errno.
+int csandbox_make_undumpable(void);
+
 // --- wire.c: frames made of fields; used by launcher and init -------------------------------------------------
 
 // A frame under construction; `overflow` is set instead of writing past the end.
@@ -71,7 +77,8 @@ int csandbox_parse_frame(const void *_Nonnull bytes, size_t length, struct csand
 #define CSANDBOX_FD_LISTEN 3 // bound control socket (seqpacket, non-blocking); init calls listen()
 #define CSANDBOX_FD_BOOT 4   // sealed memfd: struct csandbox_boot, then the two seccomp programs
 #define CSANDBOX_FD_REPORT 5 // stream socket to the launcher: init writes one struct csandbox_report, then closes it
-// 0 and 1 are /dev/null; 2 is the keeper's log. Environment: empty. Working directory: /.
+// 0 and 1 are /dev/null; 2 is the keeper's log until init is ready, then /dev/null too. Environment: empty.
+// Working directory: /.
 
 struct csandbox_boot {
     uint32_t magic;   // CSANDBOX_WIRE_MAGIC

@@ -102,7 +102,7 @@ int csandbox_keeper_become_service(const struct csandbox_keeper *keeper) {
     const struct csandbox_identity *identity = &keeper->identity;
     if (!identity->privileged) return 0;
     if (setresgid(identity->gid, identity->gid, 0) < 0) return -errno;
-    if (setresuid(identity->uid, identity->uid, 0) == 0) return 0;
+    if (setresuid(identity->uid, identity->uid, 0) == 0) return csandbox_make_undumpable();
     const int error = errno;
     if (setresgid(0, 0, 0) < 0) abort();
     return -error;
@@ -111,7 +111,7 @@ int csandbox_keeper_become_service(const struct csandbox_keeper *keeper) {
 void csandbox_keeper_become_self(const struct csandbox_keeper *keeper) {
     if (!keeper->identity.privileged) return;
     // The saved ids are still root's; a keeper that could not return to them must not go on.
-    if (setresuid(0, 0, 0) < 0 || setresgid(0, 0, 0) < 0) abort();
+    if (setresuid(0, 0, 0) < 0 || setresgid(0, 0, 0) < 0 || csandbox_make_undumpable() < 0) abort();
 }
 
 // Only 0, 1, 2 and the ready descriptor stay open.

@@ -21,6 +21,13 @@ int csandbox_server_watch(struct csandbox_server *server, int fd, uint32_t event
     return epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+void csandbox_server_forget(struct csandbox_server *server, int *fd) {
+    if (*fd < 0) return;
+    (void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, *fd, NULL);
+    csandbox_close_fd(fd);
+    *fd = -1;
+}
+
 static void reap_children(struct csandbox_server *server) {
     int status;
     pid_t pid;
@@ -55,12 +62,12 @@ static int next_timeout(const struct csandbox_server *server) {
     uint64_t due = server->sweep_ns != 0 ? server->sweep_ns : UINT64_MAX;
     for (unsigned i = 0; i < CSANDBOX_SPAWNS_MAX; i++) {
         const struct csandbox_starting *starting = &server->starting[i];
-        if (starting->pid != 0 && !starting->failed && starting->deadline_ns < due)
-            due = starting->deadline_ns;
+        if (starting->pid != 0 && starting->deadline_ns < due) due = starting->deadline_ns;
     }
     for (unsigned i = 0; i < CSANDBOX_KILLS_MAX; i++)
         if (server->kills[i].pidfd >= 0 && server->kills[i].deadline_ns < due)
             due = server->kills[i].deadline_ns;
+    if (server->kill_due_ns != 0 && server->kill_due_ns < due) due = server->kill_due_ns;
     if (server->accept_again_ns != 0 && server->accept_again_ns < due)
         due = server->accept_again_ns;
     if (due == UINT64_MAX) return -1;
@@ -157,7 +164,8 @@ static int open_events(struct csandbox_server *server, struct csandbox_failure *
 
 static int prepare(struct csandbox_server *server, struct csandbox_failure *failure) {
     for (unsigned i = 0; i < CSANDBOX_CONNECTIONS_MAX; i++) server->connections[i].fd = -1;
-    for (unsigned i = 0; i < CSANDBOX_SPAWNS_MAX; i++) server->starting[i].report_fd = -1;
+    for (unsigned i = 0; i < CSANDBOX_SPAWNS_MAX; i++)
+        server->starting[i].report_fd = server->starting[i].pidfd = -1;
     for (unsigned i = 0; i < CSANDBOX_KILLS_MAX; i++) server->kills[i].pidfd = -1;
     server->cgroup_fd =
         fcntl(CSANDBOX_FD_LAUNCHER_CGROUP, F_GETFD) >= 0 ? CSANDBOX_FD_LAUNCHER_CGROUP : -1;

@@ -8,7 +8,7 @@
 
 // --- limits, in one place ------------------------------------------------------------------------
 
-#define CSANDBOX_BLOCK_SIZE 4u // host ids of one session: init, agent, nobody, one spare
+#define CSANDBOX_BLOCK_SIZE 4u // host ids of one session: init, agent, nobody, helpers
 #define CSANDBOX_SERVICE_ID                                                                        \
     1900000000u // root's default service id and, from the next on, its pool: outside
 #define CSANDBOX_SUBORDINATE_COUNT                                                                 \
@@ -25,8 +25,10 @@
 #define CSANDBOX_OUTPUT_MAX (4u << 20) // bytes of answers that a connection may leave unread
 #define CSANDBOX_KILLS_MAX 64  // kills of inits that are not the launcher's children, at once
 #define CSANDBOX_MOUNTS_MAX 32 // MOUNT fields of one SPAWN
-#define CSANDBOX_SPAWN_SECONDS 20
+#define CSANDBOX_SPAWN_SECONDS 10
+#define CSANDBOX_END_SECONDS 3 // for a sandbox that failed to start, after SIGKILL
 #define CSANDBOX_KILL_SECONDS 10
+#define CSANDBOX_MAP_SECONDS 20 // newuidmap(1) and newgidmap(1), which may ask a directory service
 #define CSANDBOX_SWEEP_MS 200 // between the end of an adopted init and the removal of its group
 
 // --- identity.c: who the service is, and the ids that it may hand out ----------------------------
@@ -63,6 +65,7 @@ static inline uint32_t csandbox_block_id(uint64_t block, unsigned slot) {
 #define CSANDBOX_SLOT_INIT 0u
 #define CSANDBOX_SLOT_AGENT 1u
 #define CSANDBOX_SLOT_NOBODY 2u
+#define CSANDBOX_SLOT_HELPER 3u // inside: 1
 // Writes both maps of a session's user namespace.
 int csandbox_identity_map_session(pid_t pid, uint64_t block,
                                   struct csandbox_failure *_Nonnull failure);
@@ -287,9 +290,15 @@ struct csandbox_spawn_inputs {
     int boot_fd;
     uint64_t block;
 };
-// Clones the session's first process, maps its ids and lets it go. *report_fd brings its report.
-pid_t csandbox_spawn(const struct csandbox_spawn_inputs *_Nonnull inputs, int *_Nonnull report_fd,
-                     struct csandbox_failure *_Nonnull failure);
+struct csandbox_spawned {
+    pid_t pid;
+    int pidfd;
+    int report_fd; // brings its report
+};
+// Clones the session's first process, maps its ids and lets it go.
+int csandbox_spawn(const struct csandbox_spawn_inputs *_Nonnull inputs,
+                   struct csandbox_spawned *_Nonnull spawned,
+                   struct csandbox_failure *_Nonnull failure);
 // The sealed memory file of CSANDBOX_FD_BOOT.
 int csandbox_boot_file(const uint8_t nonce[_Nonnull CSANDBOX_NONCE_SIZE], uint64_t linger,
                        const struct csandbox_filter *_Nonnull init,

@@ -23,7 +23,9 @@ static void watch_listener(struct csandbox_server *server, bool on) {
 }
 
 static void drop(struct csandbox_server *server, struct csandbox_connection *connection) {
-    close(connection->fd); // leaves the epoll set with it
+    // The other end sees it even while a child has a copy.
+    (void)shutdown(connection->fd, SHUT_RDWR);
+    csandbox_server_forget(server, &connection->fd);
     while (connection->first != NULL) {
         struct csandbox_unsent *next = connection->first->next;
         free(connection->first);

@@ -40,6 +40,7 @@ static void hello(struct csandbox_server *server, struct csandbox_asker asker) {
     csandbox_frame_u64(&server->writer, CSANDBOX_TAG_BLOCKS, server->blocks);
     csandbox_frame_u64(&server->writer, CSANDBOX_TAG_PID, (uint64_t)getpid());
     csandbox_frame_u64(&server->writer, CSANDBOX_TAG_START_TIME, start_time);
+    csandbox_frame_text(&server->writer, CSANDBOX_TAG_STATE_DIR, server->state_path);
     csandbox_answer(server, asker.connection);
 }
 

@@ -113,7 +113,39 @@ static void kill_own(struct csandbox_server *server, struct csandbox_live *live,
     }
     *waiter = (struct csandbox_waiter){live->waiters, asker};
     live->waiters = waiter;
+    if (live->kill_due_ns == 0)
+        live->kill_due_ns = csandbox_boottime_ns() + CSANDBOX_KILL_SECONDS * 1000000000ull;
+    if (server->kill_due_ns == 0 || live->kill_due_ns < server->kill_due_ns)
+        server->kill_due_ns = live->kill_due_ns;
     (void)kill(live->pid, SIGKILL); // not reaped yet, so this is no other process
+}
+
+// It stays what it is, a session in use: its end is told when it comes.
+static void tell_waiters(struct csandbox_server *server, struct csandbox_live *live) {
+    struct csandbox_failure failure;
+    (void)csandbox_fail(&failure, "kill", ETIMEDOUT, "process %d has not ended in time", live->pid);
+    struct csandbox_waiter *waiter = live->waiters;
+    live->waiters = NULL;
+    live->kill_due_ns = 0;
+    while (waiter != NULL) {
+        struct csandbox_waiter *next = waiter->next;
+        csandbox_answer_failed(server, waiter->asker, &failure);
+        free(waiter);
+        waiter = next;
+    }
+}
+
+static void expire_own(struct csandbox_server *server, uint64_t now_ns) {
+    if (server->kill_due_ns == 0 || now_ns < server->kill_due_ns) return;
+    server->kill_due_ns = 0;
+    for (size_t i = 0; i < server->live_count; i++) {
+        struct csandbox_live *live = &server->live[i];
+        if (live->kill_due_ns == 0) continue;
+        if (now_ns >= live->kill_due_ns)
+            tell_waiters(server, live);
+        else if (server->kill_due_ns == 0 || live->kill_due_ns < server->kill_due_ns)
+            server->kill_due_ns = live->kill_due_ns;
+    }
 }
 
 // 1: waits for the end; 0: it is over; or a failure.
@@ -177,8 +209,7 @@ void csandbox_kill_event(struct csandbox_server *server, uint32_t index) {
     struct csandbox_kill *ended = &server->kills[index];
     if (ended->pidfd < 0) return;
     const struct csandbox_asker asker = ended->asker;
-    csandbox_close_fd(&ended->pidfd);
-    ended->pidfd = -1;
+    csandbox_server_forget(server, &ended->pidfd);
     csandbox_answer_ok(server, asker);
 }
 
@@ -187,8 +218,7 @@ static void kill_failed(struct csandbox_server *server, struct csandbox_kill *fa
     struct csandbox_failure failure;
     (void)csandbox_fail(&failure, "kill", error, "process %d %s", failed->pid, why);
     const struct csandbox_asker asker = failed->asker;
-    csandbox_close_fd(&failed->pidfd);
-    failed->pidfd = -1;
+    csandbox_server_forget(server, &failed->pidfd);
     csandbox_answer_failed(server, asker, &failure);
 }
 
@@ -199,6 +229,7 @@ void csandbox_kill_refused(struct csandbox_server *server, pid_t pid, int error)
 }
 
 void csandbox_kill_expire(struct csandbox_server *server, uint64_t now_ns) {
+    expire_own(server, now_ns);
     for (uint32_t i = 0; i < CSANDBOX_KILLS_MAX; i++)
         if (server->kills[i].pidfd >= 0 && now_ns >= server->kills[i].deadline_ns)
             kill_failed(server, &server->kills[i], ETIMEDOUT, "has not ended in time");

@@ -7,13 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 bool csandbox_spawn_has_slot(const struct csandbox_server *server) {
-    for (unsigned i = 0; i < CSANDBOX_SPAWNS_MAX; i++)
+    unsigned stuck = 0;
+    for (unsigned i = 0; i < CSANDBOX_SPAWNS_MAX; i++) {
         if (server->starting[i].pid == 0) return true;
-    return false;
+        stuck += server->starting[i].answered;
+    }
+    return stuck == CSANDBOX_SPAWNS_MAX; // to wait would be in vain: the request is refused
 }
 
 struct request {
@@ -45,10 +49,10 @@ static int check(struct csandbox_server *server, struct csandbox_view payload,
     return 0;
 }
 
-// Everything from the request to the running child. The pid, or a failure after which nothing is
-// left.
-static pid_t start(struct csandbox_server *server, const struct request *request,
-                   struct csandbox_view payload, int *report_fd, struct csandbox_failure *failure) {
+// Everything from the request to the running child; after a failure nothing is left.
+static int start(struct csandbox_server *server, const struct request *request,
+                 struct csandbox_view payload, struct csandbox_spawned *spawned,
+                 struct csandbox_failure *failure) {
     static struct csandbox_plan plan;
     const struct csandbox_places places = {server->state_path, server->runtime_path,
                                            server->sessions_fd};
@@ -75,12 +79,27 @@ static pid_t start(struct csandbox_server *server, const struct request *request
         .boot_fd = boot_fd,
         .block = request->block,
     };
-    const pid_t pid = csandbox_spawn(&inputs, report_fd, failure);
-    if (pid > 0) return pid;
+    if (csandbox_spawn(&inputs, spawned, failure) == 0) return 0;
     csandbox_socket_remove(server->sockets_fd, request->session);
     csandbox_cgroup_remove(server->cgroup_fd,
                            request->session); // a child that was killed leaves it later
     return -failure->error;
+}
+
+// The first failure is the one to tell; the answer follows when the child has been reaped.
+static void fail(struct csandbox_server *server, struct csandbox_starting *starting, int error,
+                 const char *stage, const char *detail) {
+    if (!starting->failed) (void)csandbox_fail(&starting->failure, stage, error, "%s", detail);
+    starting->failed = true;
+    starting->deadline_ns = csandbox_boottime_ns() + CSANDBOX_END_SECONDS * 1000000000ull;
+    csandbox_server_forget(server, &starting->report_fd);
+    (void)pidfd_send_signal(starting->pidfd, SIGKILL, NULL, 0);
+}
+
+static void release(struct csandbox_server *server, struct csandbox_starting *starting) {
+    csandbox_server_forget(server, &starting->report_fd);
+    csandbox_close_fd(&starting->pidfd);
+    *starting = (struct csandbox_starting){.report_fd = -1, .pidfd = -1};
 }
 
 void csandbox_spawn_begin(struct csandbox_server *server, struct csandbox_asker asker,
@@ -89,42 +108,31 @@ void csandbox_spawn_begin(struct csandbox_server *server, struct csandbox_asker 
     struct request request = {.linger = 0};
     uint32_t index = 0;
     while (index < CSANDBOX_SPAWNS_MAX && server->starting[index].pid != 0) index++;
-    int report_fd = -1;
-    pid_t pid = -1;
+    struct csandbox_spawned spawned;
+    int result = -EAGAIN;
     if (index == CSANDBOX_SPAWNS_MAX)
         (void)csandbox_fail(&failure, "process", EAGAIN, "too many at once");
-    else if (check(server, payload, &request, &failure) == 0)
-        pid = start(server, &request, payload, &report_fd, &failure);
-    if (pid < 0) {
+    else if ((result = check(server, payload, &request, &failure)) == 0)
+        result = start(server, &request, payload, &spawned, &failure);
+    if (result < 0) {
         csandbox_answer_failed(server, asker, &failure);
         return;
     }
     struct csandbox_starting *starting = &server->starting[index];
     *starting = (struct csandbox_starting){
-        .pid = pid,
+        .pid = spawned.pid,
+        .pidfd = spawned.pidfd,
         .block = request.block,
         .asker = asker,
-        .report_fd = report_fd,
+        .report_fd = spawned.report_fd,
         .deadline_ns = csandbox_boottime_ns() + CSANDBOX_SPAWN_SECONDS * 1000000000ull,
     };
     memcpy(starting->session, request.session, sizeof starting->session);
-    int result = csandbox_start_time(pid, &starting->start_time);
+    result = csandbox_start_time(spawned.pid, &starting->start_time);
     if (result == 0)
-        result = csandbox_server_watch(server, report_fd, EPOLLIN, CSANDBOX_EVENT_SPAWN, index);
-    if (result == 0) return;
-    starting->failed = true;
-    (void)csandbox_fail(&starting->failure, "process", -result, "watch the child");
-    (void)kill(pid, SIGKILL); // the answer follows when it has been reaped
-}
-
-// The first failure is the one to tell.
-static void fail(struct csandbox_starting *starting, int error, const char *stage,
-                 const char *detail) {
-    if (!starting->failed) (void)csandbox_fail(&starting->failure, stage, error, "%s", detail);
-    starting->failed = true;
-    csandbox_close_fd(&starting->report_fd);
-    starting->report_fd = -1;
-    (void)kill(starting->pid, SIGKILL);
+        result = csandbox_server_watch(server, starting->report_fd, EPOLLIN, CSANDBOX_EVENT_SPAWN,
+                                       index);
+    if (result < 0) fail(server, starting, -result, "process", "watch the child");
 }
 
 static void succeed(struct csandbox_server *server, struct csandbox_starting *starting) {
@@ -133,8 +141,7 @@ static void succeed(struct csandbox_server *server, struct csandbox_starting *st
     csandbox_frame_u64(&server->writer, CSANDBOX_TAG_PID, (uint64_t)starting->pid);
     csandbox_frame_u64(&server->writer, CSANDBOX_TAG_START_TIME, starting->start_time);
     const uint64_t connection = starting->asker.connection;
-    csandbox_close_fd(&starting->report_fd);
-    *starting = (struct csandbox_starting){.report_fd = -1};
+    release(server, starting);
     csandbox_answer(server, connection);
 }
 
@@ -145,7 +152,7 @@ static void read_report(struct csandbox_server *server, struct csandbox_starting
     const ssize_t length = recv(starting->report_fd, to, left, MSG_DONTWAIT);
     if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (length <= 0) {
-        fail(starting, EPIPE, "init", "the sandbox ended before it was ready");
+        fail(server, starting, EPIPE, "init", "the sandbox ended before it was ready");
         return;
     }
     starting->received += (size_t)length;
@@ -156,7 +163,7 @@ static void read_report(struct csandbox_server *server, struct csandbox_starting
     }
     struct csandbox_failure failure;
     csandbox_failure_from_report(&failure, starting->stage, &starting->report);
-    fail(starting, failure.error, starting->stage, failure.detail);
+    fail(server, starting, failure.error, starting->stage, failure.detail);
 }
 
 void csandbox_spawn_event(struct csandbox_server *server, uint32_t index) {
@@ -164,11 +171,30 @@ void csandbox_spawn_event(struct csandbox_server *server, uint32_t index) {
     if (starting->pid != 0 && starting->report_fd >= 0) read_report(server, starting);
 }
 
+// Killed and still there: it waits in the kernel, for a disk perhaps. Its session and its ids stay
+// in use until it is gone.
+static void give_up(struct csandbox_server *server, struct csandbox_starting *starting) {
+    const size_t used = strlen(starting->failure.detail);
+    (void)snprintf(starting->failure.detail + used, sizeof starting->failure.detail - used,
+                   "; its process %d does not end", starting->pid);
+    starting->answered = true;
+    starting->deadline_ns = UINT64_MAX;
+    csandbox_answer_failed(server, starting->asker, &starting->failure);
+}
+
 void csandbox_spawn_expire(struct csandbox_server *server, uint64_t now_ns) {
     for (unsigned i = 0; i < CSANDBOX_SPAWNS_MAX; i++) {
         struct csandbox_starting *starting = &server->starting[i];
-        if (starting->pid == 0 || starting->failed || now_ns < starting->deadline_ns) continue;
-        fail(starting, ETIMEDOUT, "timeout", "the sandbox was not ready in time");
+        if (starting->pid == 0 || now_ns < starting->deadline_ns) continue;
+        if (!starting->failed) {
+            char detail[96];
+            (void)snprintf(detail, sizeof detail,
+                           "the sandbox was not ready within %d seconds and was ended",
+                           CSANDBOX_SPAWN_SECONDS);
+            fail(server, starting, ETIMEDOUT, "timeout", detail);
+        } else {
+            give_up(server, starting);
+        }
     }
 }
 
@@ -181,20 +207,20 @@ bool csandbox_spawn_reaped(struct csandbox_server *server, pid_t pid, int status
     // that of a session.
     if (starting->report_fd >= 0) read_report(server, starting);
     if (starting->pid != pid) return false;
-    if (!starting->failed) fail(starting, EPIPE, "init", "the sandbox ended before it was ready");
+    if (!starting->failed)
+        fail(server, starting, EPIPE, "init", "the sandbox ended before it was ready");
     if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL) {
         const size_t used = strlen(starting->failure.detail);
         (void)snprintf(starting->failure.detail + used, sizeof starting->failure.detail - used,
                        " (signal %d)", WTERMSIG(status));
     }
     const struct csandbox_starting ended = *starting;
-    *starting = (struct csandbox_starting){.report_fd = -1};
-    csandbox_close_fd(&(int){ended.report_fd});
+    release(server, starting);
     csandbox_socket_remove(server->sockets_fd, ended.session);
     csandbox_cgroup_remove(server->cgroup_fd, ended.session);
     struct csandbox_failure failure = ended.failure;
     if (failure.stage == starting->stage)
         failure.stage = ended.stage; // its text moved with the copy
-    csandbox_answer_failed(server, ended.asker, &failure);
+    if (!ended.answered) csandbox_answer_failed(server, ended.asker, &failure);
     return true;
 }

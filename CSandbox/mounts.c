@@ -118,15 +118,15 @@ int csandbox_op_loopback(const struct csandbox_op *op, struct csandbox_failure *
 }
 
 int csandbox_op_limit(const struct csandbox_op *op, struct csandbox_failure *failure) {
-    const int resource = (int)op->flags;
+    const __rlimit_resource_t resource = (__rlimit_resource_t)op->flags;
     struct rlimit limit;
     if (getrlimit(resource, &limit) < 0)
-        return csandbox_fail(failure, op->stage, errno, "limit %d", resource);
+        return csandbox_fail(failure, op->stage, errno, "limit %u", resource);
     // Raising a hard limit needs a capability of the host.
     if (op->value < limit.rlim_max) limit.rlim_max = op->value;
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(resource, &limit) < 0)
-        return csandbox_fail(failure, op->stage, errno, "limit %d", resource);
+        return csandbox_fail(failure, op->stage, errno, "limit %u", resource);
     return 0;
 }
 

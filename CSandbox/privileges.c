@@ -8,9 +8,11 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -28,14 +30,16 @@ static const unsigned long locked_securebits =
     SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED |
     SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 
-static int set_capabilities(uint64_t set) {
+static int set_two_sets(uint64_t effective, uint64_t permitted) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     const struct __user_cap_data_struct data[2] = {
-        {.effective = (uint32_t)set, .permitted = (uint32_t)set},
-        {.effective = (uint32_t)(set >> 32), .permitted = (uint32_t)(set >> 32)},
+        {.effective = (uint32_t)effective, .permitted = (uint32_t)permitted},
+        {.effective = (uint32_t)(effective >> 32), .permitted = (uint32_t)(permitted >> 32)},
     };
     return syscall(SYS_capset, &header, data) == 0 ? 0 : -errno;
 }
+
+static int set_capabilities(uint64_t set) { return set_two_sets(set, set); }
 
 static int get_capabilities(uint64_t *effective, uint64_t *any) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -70,6 +74,12 @@ static int clear_ambient_set(void) {
 
 int csandbox_make_undumpable(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : -errno; }
 
+int csandbox_join_new_keyring(void) {
+    // Without a name: a keyring with one could be an existing one.
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 || errno == ENOSYS) return 0;
+    return -errno;
+}
+
 int csandbox_reduce_init(struct csandbox_failure *failure) {
     uint64_t effective = 0, any = 0;
     int result = set_no_new_privileges();
@@ -95,11 +105,15 @@ static int clear_groups(void) {
     return getgroups(0, NULL) == 0 ? 0 : -error;
 }
 
-// All three ids, and nothing else accepted.
+// All three ids, and nothing else accepted. A change of ids may make the process dumpable again
+// (suid_dumpable in proc(5)). That is undone while capabilities are still held, which keep whoever
+// has the new ids from tracing it in between.
 static int change_ids(uid_t uid, gid_t gid) {
     uid_t uids[3];
     gid_t gids[3];
     if (setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0) return -errno;
+    const int hidden = csandbox_make_undumpable();
+    if (hidden != 0) return hidden;
     if (getresgid(&gids[0], &gids[1], &gids[2]) != 0 ||
         getresuid(&uids[0], &uids[1], &uids[2]) != 0)
         return -errno;
@@ -108,7 +122,16 @@ static int change_ids(uid_t uid, gid_t gid) {
     return 0;
 }
 
-int csandbox_become_agent(struct csandbox_failure *failure) {
+// The ids with which files are looked up and made (setfsuid(2)); the call itself reports nothing.
+static int change_file_ids(uid_t uid, gid_t gid) {
+    (void)setfsgid(gid);
+    (void)setfsuid(uid);
+    const int hidden = csandbox_make_undumpable();
+    if (hidden != 0) return hidden;
+    return setfsgid((gid_t)-1) == (int)gid && setfsuid((uid_t)-1) == (int)uid ? 0 : -EPERM;
+}
+
+static int give_up_all(uid_t uid, uid_t file_uid, struct csandbox_failure *failure) {
     uint64_t effective = 0, any = 0;
     int result = WEAKENED("bounding set") ? 0 : limit_bounding_set(0); // while SETPCAP is held
     if (result != 0) return csandbox_fail(failure, "bounding set", -result, "agent");
@@ -116,16 +139,35 @@ int csandbox_become_agent(struct csandbox_failure *failure) {
         return csandbox_fail(failure, "ambient set", -result, "agent");
     if ((result = clear_groups()) != 0)
         return csandbox_fail(failure, "supplementary groups", -result, "agent");
-    if (!WEAKENED("agent ids") &&
-        (result = change_ids(CSANDBOX_AGENT_ID, CSANDBOX_AGENT_ID)) != 0)
-        return csandbox_fail(failure, "ids", -result, "uid and gid %d", CSANDBOX_AGENT_ID);
-    if (!WEAKENED("agent capabilities") &&
-        ((result = set_capabilities(0)) != 0 ||
-         (result = get_capabilities(&effective, &any)) != 0 || any != 0))
+    if (WEAKENED("agent ids")) uid = file_uid = 0;
+    if (WEAKENED("helper ids")) uid = file_uid;
+    if ((result = change_ids(uid, uid)) != 0 || (result = change_file_ids(file_uid, file_uid)) != 0)
+        return csandbox_fail(failure, "ids", -result, "uid and gid %u, %u for files", uid,
+                             file_uid);
+    if (WEAKENED("agent capabilities")) return set_no_new_privileges();
+    if ((result = set_capabilities(0)) != 0 || (result = get_capabilities(&effective, &any)) != 0 ||
+        any != 0)
         return csandbox_fail(failure, "capabilities", result != 0 ? -result : EPERM, "agent");
     if ((result = set_no_new_privileges()) != 0)
         return csandbox_fail(failure, "no_new_privs", -result, "agent");
     return 0;
+}
+
+int csandbox_become_agent(struct csandbox_failure *failure) {
+    return give_up_all(CSANDBOX_AGENT_ID, CSANDBOX_AGENT_ID, failure);
+}
+
+int csandbox_become_helper(struct csandbox_failure *failure) {
+    return give_up_all(CSANDBOX_HELPER_ID, CSANDBOX_AGENT_ID, failure);
+}
+
+int csandbox_become_sender(void) {
+    const uint64_t kept = init_capabilities & ~BIT(CAP_KILL);
+    int result = set_two_sets(kept, kept);
+    if (result != 0) return result;
+    if (setresuid(CSANDBOX_HELPER_ID, CSANDBOX_AGENT_ID, CSANDBOX_HELPER_ID) != 0) return -errno;
+    if ((result = csandbox_make_undumpable()) != 0) return result;
+    return set_two_sets(0, kept);
 }
 
 int csandbox_load_filter(struct csandbox_program program, struct csandbox_failure *failure) {

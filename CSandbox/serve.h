@@ -51,6 +51,7 @@ struct csandbox_queue {
 // A sandbox between clone3 and the report of its init.
 struct csandbox_starting {
     pid_t pid; // 0: free
+    int pidfd; // names the process also after it has been reaped
     uint64_t start_time;
     uint64_t block;
     char session[CSANDBOX_SESSION_LENGTH + 1];
@@ -58,8 +59,9 @@ struct csandbox_starting {
     int report_fd;
     size_t received;
     struct csandbox_report report;
-    uint64_t deadline_ns;
+    uint64_t deadline_ns; // until it is ready, or killed, until it has ended
     bool failed;
+    bool answered; // it does not end, and its asker has heard of it; the slot waits
     struct csandbox_failure failure;
     char stage[64];
 };
@@ -76,6 +78,7 @@ struct csandbox_live {
     uint64_t block;
     char session[CSANDBOX_SESSION_LENGTH + 1];
     struct csandbox_waiter *_Nullable waiters; // KILL requests
+    uint64_t kill_due_ns;                      // when they are told that it does not end; 0: none
 };
 
 // PREPARE, DESTROY or MEASURE in a helper.
@@ -115,6 +118,7 @@ struct csandbox_server {
     struct csandbox_kill kills[CSANDBOX_KILLS_MAX];
     struct csandbox_live *_Nullable live;
     size_t live_count, live_capacity;
+    uint64_t kill_due_ns; // the earliest of `live`; 0: none
     struct csandbox_queue spawn_queue, quick_queue, long_queue;
     unsigned queued;
     size_t queued_bytes;
@@ -125,6 +129,9 @@ struct csandbox_server {
 // launcher.c
 int csandbox_server_watch(struct csandbox_server *_Nonnull server, int fd, uint32_t events,
                           enum csandbox_event_kind kind, uint32_t index);
+// No more events of it, then closes it. To close alone is not enough: a child that hangs between
+// clone3 and exec holds a copy, with which the descriptor stays in the epoll set (epoll(7)).
+void csandbox_server_forget(struct csandbox_server *_Nonnull server, int *_Nonnull fd);
 
 // launcher_link.c: connections of supervisors
 void csandbox_link_accept_all(struct csandbox_server *_Nonnull server);

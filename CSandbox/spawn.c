@@ -39,7 +39,8 @@ static int die_with_launcher(int launcher_fd, struct csandbox_failure *failure) 
 static int take_root_ids(struct csandbox_failure *failure) {
     if (setresgid(0, 0, 0) < 0 || setgroups(0, NULL) < 0 || setresuid(0, 0, 0) < 0)
         return csandbox_fail(failure, "ids", errno, "become root of the session");
-    return 0;
+    const int hidden = csandbox_make_undumpable(); // it still has the launcher's memory
+    return hidden < 0 ? csandbox_fail(failure, "ids", -hidden, "prctl") : 0;
 }
 
 static int reset_signals(struct csandbox_failure *failure) {
@@ -170,14 +171,12 @@ static int set_oom_score(pid_t pid, struct csandbox_failure *failure) {
     return 0;
 }
 
-pid_t csandbox_spawn(const struct csandbox_spawn_inputs *inputs, int *report_fd,
-                     struct csandbox_failure *failure) {
+int csandbox_spawn(const struct csandbox_spawn_inputs *inputs, struct csandbox_spawned *spawned,
+                   struct csandbox_failure *failure) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return csandbox_fail(failure, "process", errno, "socketpair");
     CSANDBOX_AUTO_FD int launcher_end = ends[0];
-    // Only while the session is being made: afterwards its init is named by pid and start time, so that
-    // the launcher holds no descriptor of a running session.
     CSANDBOX_AUTO_FD int pidfd = -1;
     const int pid = clone_child(inputs, ends, &pidfd, failure);
     close(ends[1]);
@@ -192,8 +191,12 @@ pid_t csandbox_spawn(const struct csandbox_spawn_inputs *inputs, int *report_fd,
         (void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
         return -failure->error;
     }
-    *report_fd = csandbox_steal_fd(&launcher_end);
-    return pid;
+    *spawned = (struct csandbox_spawned){
+        .pid = pid,
+        .pidfd = csandbox_steal_fd(&pidfd),
+        .report_fd = csandbox_steal_fd(&launcher_end),
+    };
+    return 0;
 }
 
 static int write_all(int fd, const void *bytes, size_t length) {

@@ -213,6 +213,11 @@ int csandbox_template_etc(int root_fd, const char *shell, struct csandbox_failur
     struct budget budget = {ENTRIES_MAX, BYTES_MAX};
     for (size_t i = 0; i < sizeof copied / sizeof copied[0]; i++) {
         const int result = copy_named(from, to, copied[i], &budget);
+        if (result == -EFBIG)
+            return csandbox_fail(failure, "template", EFBIG,
+                                 "/etc/%s is too large for a session: what is copied of /etc may "
+                                 "have %d entries and %lld MiB in all",
+                                 copied[i], ENTRIES_MAX, BYTES_MAX >> 20);
         if (result < 0)
             return csandbox_fail(failure, "template", -result, "copy /etc/%s", copied[i]);
     }

@@ -1,11 +1,12 @@
 // Session trees on disk: made and deleted by helpers of the launcher, with held descriptors, one
 // component at a time, following no link. Deleting flattens: a directory found in a directory is
 // first moved up to the top of the tree, so neither depth nor path length matters and two
-// descriptors are enough.
+// descriptors are enough. What is mounted inside a tree is never entered: it is not the session's.
 #include "launcher.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -92,6 +93,25 @@ static bool is_dots(const char *name) {
     return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
 }
 
+static int fail_mounted(struct removal *removal, const char *name) {
+    return csandbox_fail(removal->failure, "destroy", EXDEV,
+                         "%.150s is a mount point: a file system that is not the session's is "
+                         "mounted there; unmount it and try again",
+                         name);
+}
+
+// A directory of `parent`, in the same mount: neither another file system nor a bind of this one.
+static int open_inside(int parent, const char *name) {
+    const struct open_how how = {
+        .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+        .resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH,
+    };
+    for (;;) {
+        const long fd = syscall(SYS_openat2, parent, name, &how, sizeof how);
+        if (fd >= 0 || (errno != EAGAIN && errno != EINTR)) return (int)fd;
+    }
+}
+
 // A file is unlinked, a directory removed when it is empty, else lifted.
 static int remove_entry(struct removal *removal, int dir, const struct entry *entry) {
     int error = EISDIR;
@@ -100,6 +120,7 @@ static int remove_entry(struct removal *removal, int dir, const struct entry *en
     if (error == ENOTEMPTY) error = -lift(removal, dir, entry->name);
     if (error == 0) removal->progress = true;
     if (error == 0 || error == ENOENT) return 0;
+    if (error == EBUSY || error == EXDEV) return fail_mounted(removal, entry->name);
     return csandbox_fail(removal->failure, "destroy", error, "remove %.200s", entry->name);
 }
 
@@ -121,11 +142,13 @@ static int visit(struct removal *removal, int dir,
 
 // Empties a directory of the top and removes it; what is no directory is unlinked.
 static int remove_from_top(struct removal *removal, const char *name) {
-    CSANDBOX_AUTO_FD int fd =
-        openat(removal->top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    CSANDBOX_AUTO_FD int fd = open_inside(removal->top, name);
+    if (fd < 0 && errno == EXDEV) return fail_mounted(removal, name);
     if (fd < 0 && (errno == ENOTDIR || errno == ELOOP)) {
         if (unlinkat(removal->top, name, 0) == 0)
             removal->progress = true;
+        else if (errno == EBUSY)
+            return fail_mounted(removal, name);
         else if (errno != ENOENT)
             return csandbox_fail(removal->failure, "destroy", errno, "remove %.200s", name);
         return 0;
@@ -159,11 +182,11 @@ static int sweep(struct removal *removal) {
 }
 
 int csandbox_tree_destroy(int sessions_fd, const char *session, struct csandbox_failure *failure) {
-    CSANDBOX_AUTO_FD int top =
-        openat(sessions_fd, session, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (top < 0 && errno == ENOENT) return 0;
-    if (top < 0) return csandbox_fail(failure, "destroy", errno, "open sessions/%s", session);
+    CSANDBOX_AUTO_FD int top = open_inside(sessions_fd, session);
     struct removal removal = {.top = top, .failure = failure};
+    if (top < 0 && errno == ENOENT) return 0;
+    if (top < 0 && errno == EXDEV) return fail_mounted(&removal, session);
+    if (top < 0) return csandbox_fail(failure, "destroy", errno, "open sessions/%s", session);
     for (int idle = 0; idle < ROUNDS_MAX; idle = removal.progress ? 0 : idle + 1) {
         removal.progress = false;
         if (sweep(&removal) < 0) return -failure->error;

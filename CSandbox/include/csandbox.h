@@ -40,7 +40,9 @@ struct csandbox_field {
 
 enum csandbox_frame_type {
     // supervisor -> launcher (each answered by OK or FAILED with the same request number)
-    CSANDBOX_LAUNCHER_HELLO = 1,   // {} -> OK {BLOCKS, PID, START_TIME}: how many id blocks there are
+    CSANDBOX_LAUNCHER_HELLO = 1,   // {} -> OK {BLOCKS, PID, START_TIME, STATE_DIR}: how many id blocks there
+                                   //   are, and whose sessions these are: a supervisor with another state
+                                   //   directory must not ask for anything else
     CSANDBOX_LAUNCHER_PREPARE = 2, // {SESSION, BLOCK}: makes sessions/<SESSION>/{workspace,home}; fine if there
     CSANDBOX_LAUNCHER_SPAWN = 3,   // {SESSION, BLOCK, NONCE, SOURCE?, ROOT?, MOUNT*, LINGER?} -> OK {PID, START_TIME}
     CSANDBOX_LAUNCHER_KILL = 4,    // {PID, START_TIME}: SIGKILL to that init if it is still that; waits for its end
@@ -109,6 +111,7 @@ enum csandbox_tag {
     CSANDBOX_TAG_PATH = 26,        // path in the session
     CSANDBOX_TAG_LINGER = 27,      // u64 seconds without a supervisor after which init leaves; 0 = never
     CSANDBOX_TAG_FRAGMENT = 28,    // u64, 1 in an OK to LIST when another OK with the same request follows
+    CSANDBOX_TAG_STATE_DIR = 29,   // real (absolute, no link in it) host path of the launcher's state directory
 };
 
 enum csandbox_signal_scope {

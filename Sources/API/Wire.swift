@@ -214,6 +214,8 @@ public struct WireMessage: Codable, Sendable {
     public var status: String?
     public var durationMs: Int64?
     public var error: WireEventError?
+    /// True: the text is longer; the event stream has all of it.
+    public var truncated: Bool?
 
     public init(
         role: String, turn: Int, content: String, createdAt: Date, user: WireUser?, status: String?,
@@ -234,10 +236,13 @@ public struct WireMessage: Codable, Sendable {
 public struct WireHistory: Codable, Sendable {
     public var session: WireSession
     public var messages: [WireMessage]
+    /// There is more: ask again with `after` this turn.
+    public var nextAfter: Int?
 
-    public init(session: WireSession, messages: [WireMessage]) {
+    public init(session: WireSession, messages: [WireMessage], nextAfter: Int? = nil) {
         self.session = session
         self.messages = messages
+        self.nextAfter = nextAfter
     }
 }
 

@@ -22,14 +22,25 @@ extension AgentMachine {
     /// The command for the waiting message.
     var arguments: [String] {
         guard case .exec = codec else { return command }
-        let template = completedTurns > 0 ? continueCommand ?? command : command
         guard case .waiting(let message) = turn else { return template }
         return template.map { $0.replacing("{message}", with: message) }
     }
 
+    private var template: [String] {
+        completedTurns > 0 ? continueCommand ?? command : command
+    }
+
     private var takesMessageAsArgument: Bool {
-        let template = completedTurns > 0 ? continueCommand ?? command : command
+        guard case .exec = codec else { return false }
         return template.contains { $0.contains("{message}") }
+    }
+
+    /// Bytes that the next message may have because it becomes an argument (execve(2) takes 128 KiB
+    /// for each, and the rest of the command needs its part); nil where there is no such bound.
+    public var maximumMessage: Int? {
+        guard takesMessageAsArgument else { return nil }
+        let fixed = template.map(\.utf8.count).max() ?? 0
+        return max(0, (96 << 10) - fixed)
     }
 
     /// Gives the waiting message to the running process.
@@ -38,13 +49,16 @@ extension AgentMachine {
         let asArgument = takesMessageAsArgument
         turn = .running
         switch codec {
-        case .native: return [.clearTimer, .write(NativeCodec.messageLine(message))]
+        case .native:
+            return [.clearTimer, .write(NativeCodec.messageLine(message, turn: turnNumber))]
         case .exec:
             return asArgument
                 ? [.clearTimer, .closeInput]
                 : [.clearTimer, .write(Array(message.utf8)), .closeInput]
         }
     }
+
+    private static let maximumOpenTools = 256
 
     mutating func output(_ bytes: [UInt8], now: UInt64) -> [AgentEffect] {
         switch codec {
@@ -73,15 +87,26 @@ extension AgentMachine {
         }
     }
 
-    func background(_ text: String) -> WireEvent {
+    /// Bytes of output that are kept between two turns.
+    static let maximumBackground = 1 << 20
+
+    /// Output that belongs to no answer; after `maximumBackground` bytes the rest is dropped, which
+    /// is said once.
+    mutating func background(_ text: String) -> [AgentEffect] {
+        let room = Self.maximumBackground - backgroundBytes
+        guard room > 0 else { return [] }
+        // Each piece has a row of its own.
+        backgroundBytes += text.utf8.count + 128
         var event = WireEvent(type: .backgroundOutput)
         event.content = text
-        return event
+        guard backgroundBytes >= Self.maximumBackground else { return [.emit(event)] }
+        event.content = text + "\n[further output before the next message is dropped]\n"
+        return [.emit(event)]
     }
 
-    private func said(_ text: String) -> [AgentEffect] {
+    private mutating func said(_ text: String) -> [AgentEffect] {
         guard !text.isEmpty else { return [] }
-        guard isInTurn else { return [.emit(background(text))] }
+        guard isInTurn else { return background(text) }
         var event = WireEvent(type: .messageDelta)
         event.content = text
         return [.emit(event)]
@@ -104,7 +129,7 @@ extension AgentMachine {
             return isInTurn ? [.emit(event)] : []
         case .toolStart(let tool, let input):
             expectDone(false)
-            openTools[tool] = now
+            if openTools.count < Self.maximumOpenTools { openTools[tool] = now }
             var event = WireEvent(type: .toolStart)
             event.tool = tool
             event.input = input
@@ -122,12 +147,14 @@ extension AgentMachine {
             guard case .running = turn else { return [.note("agent error: \(message)")] }
             expectDone(true)
             return finish(.failed(.init(code: "agent_error", message: message)))
-        case .turnDone: return turnDone()
+        case .turnDone(let number): return turnDone(number)
         }
     }
 
-    private mutating func turnDone() -> [AgentEffect] {
+    private mutating func turnDone(_ number: Int?) -> [AgentEffect] {
         guard case .native(var native) = codec else { return [] }
+        // An agent may answer a cancel that reached it after its turn was over.
+        if let number, number != turnNumber { return [.note("turn_done of turn \(number)")] }
         if native.doneBelongsToFailedTurn {
             native.doneBelongsToFailedTurn = false
             codec = .native(native)

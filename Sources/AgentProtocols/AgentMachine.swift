@@ -84,7 +84,11 @@ public struct AgentMachine: Codable, Sendable, Hashable {
     public internal(set) var generation: UInt64 = 0
     var process = Process.none
     var turn = Turn.none
+    /// Number of the newest turn, from 1.
+    var turnNumber = 0
     var completedTurns = 0
+    /// Bytes of output since the last turn ended.
+    var backgroundBytes = 0
     var stderrTail = ByteTail(limit: 4096)
     /// Start of tools by name, milliseconds of the driver's clock.
     var openTools: [String: UInt64] = [:]
@@ -156,6 +160,8 @@ public struct AgentMachine: Codable, Sendable, Hashable {
 
     private mutating func begin(_ message: String) -> [AgentEffect] {
         turn = .waiting(message: message)
+        turnNumber += 1
+        backgroundBytes = 0
         openTools = [:]
         switch process {
         case .none: return launch()
@@ -194,7 +200,10 @@ public struct AgentMachine: Codable, Sendable, Hashable {
         case .running:
             if case .native = codec {
                 turn = .cancelling(step: 0)
-                return [.write(NativeCodec.cancelLine), .setTimer(.cancel, seconds: cancelGrace)]
+                return [
+                    .write(NativeCodec.cancelLine(turn: turnNumber)),
+                    .setTimer(.cancel, seconds: cancelGrace),
+                ]
             }
             turn = .cancelling(step: 1)
             return [
@@ -249,7 +258,8 @@ public struct AgentMachine: Codable, Sendable, Hashable {
     private mutating func current(_ event: LogRecord.Event, now: UInt64) -> [AgentEffect] {
         switch event {
         case .started:
-            if process == .starting { process = .running }
+            guard process == .starting else { return [] }
+            process = .running
             if case .exec = codec, case .waiting = turn { return deliver() }
             return []
         case .startFailed(let stage, let errno, let detail):
@@ -275,15 +285,15 @@ public struct AgentMachine: Codable, Sendable, Hashable {
     }
 
     /// Output of a process that a newer one has replaced.
-    private func stale(_ event: LogRecord.Event) -> [AgentEffect] {
+    private mutating func stale(_ event: LogRecord.Event) -> [AgentEffect] {
         guard case .stdout(let bytes) = event else { return [] }
-        return [.emit(background(String(decoding: bytes, as: UTF8.self)))]
+        return background(String(decoding: bytes, as: UTF8.self))
     }
 
     private mutating func exited(_ exit: AgentExit, now: UInt64) -> [AgentEffect] {
         let killed = process == .dying
         process = .none
-        var effects = lastOutput(now: now)
+        var effects = killed && !isAnswering ? [] : lastOutput(now: now)
         switch turn {
         case .none: break
         case .cancelling: effects += finish(.cancelled)

@@ -11,7 +11,8 @@ struct NativeCodec: Codable, Hashable, Sendable {
         case toolStart(tool: String, input: JSONValue?)
         case toolEnd(ToolEnd)
         case error(String)
-        case turnDone
+        /// With the turn it ends, where the agent says so.
+        case turnDone(turn: Int?)
         /// Not for the conversation: something for the log.
         case note(String)
     }
@@ -34,16 +35,24 @@ struct NativeCodec: Codable, Hashable, Sendable {
 
     init(maximumLine: Int) { self.maximumLine = maximumLine }
 
-    static let cancelLine = Array("{\"type\":\"cancel\"}\n".utf8)
+    /// Nesting of arrays and objects that a line may have.
+    static let maximumDepth = 64
+    /// Characters of a tool's name.
+    static let maximumName = 200
 
-    static func messageLine(_ content: String) -> [UInt8] {
+    static func cancelLine(turn: Int) -> [UInt8] {
+        Array("{\"turn\":\(turn),\"type\":\"cancel\"}\n".utf8)
+    }
+
+    static func messageLine(_ content: String, turn: Int) -> [UInt8] {
         struct Message: Encodable {
             let type = "message"
             let content: String
+            let turn: Int
         }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.withoutEscapingSlashes, .sortedKeys]
-        let data = (try? encoder.encode(Message(content: content))) ?? Data()
+        let data = (try? encoder.encode(Message(content: content, turn: turn))) ?? Data()
         return Array(data) + [UInt8(ascii: "\n")]
     }
 
@@ -90,10 +99,40 @@ struct NativeCodec: Codable, Hashable, Sendable {
         var output: JSONValue?
         var success: JSONValue?
         var duration_ms: JSONValue?
+        var turn: JSONValue?
+
+        var toolName: String { String((tool?.text ?? "tool").prefix(NativeCodec.maximumName)) }
+    }
+
+    /// Whether brackets outside of strings nest deeper than `maximumDepth`; the decoder recurses.
+    private static func isTooDeep(_ line: Data) -> Bool {
+        var depth = 0
+        var inString = false
+        var escaped = false
+        for byte in line {
+            if escaped {
+                escaped = false
+            } else if inString {
+                escaped = byte == UInt8(ascii: "\\")
+                inString = byte != UInt8(ascii: "\"")
+            } else {
+                switch byte {
+                case UInt8(ascii: "\""): inString = true
+                case UInt8(ascii: "["), UInt8(ascii: "{"): depth += 1
+                case UInt8(ascii: "]"), UInt8(ascii: "}"): depth -= 1
+                default: break
+                }
+                if depth > maximumDepth { return true }
+            }
+        }
+        return false
     }
 
     private static func parse(_ line: Data) -> Line? {
         guard !line.isEmpty, line != Data([UInt8(ascii: "\r")]) else { return nil }
+        guard !isTooDeep(line) else {
+            return .note("dropped a line that nests deeper than \(maximumDepth)")
+        }
         guard let object = try? JSONDecoder().decode(Object.self, from: line) else {
             return .note(
                 "not a protocol line: \(String(decoding: line.prefix(200), as: UTF8.self))")
@@ -102,14 +141,14 @@ struct NativeCodec: Codable, Hashable, Sendable {
         case "ready": return .ready
         case "text": return object.content?.text.map { .text($0) }
         case "status": return object.content?.text.map { .status($0) }
-        case "tool_start": return .toolStart(tool: object.tool?.text ?? "tool", input: object.input)
+        case "tool_start": return .toolStart(tool: object.toolName, input: object.input)
         case "tool_end":
             return .toolEnd(
                 ToolEnd(
-                    tool: object.tool?.text ?? "tool", durationMs: object.duration_ms?.integer,
+                    tool: object.toolName, durationMs: object.duration_ms?.integer,
                     output: object.output, success: object.success != .bool(false)))
         case "error": return .error(object.message?.text ?? "the agent reported an error")
-        case "turn_done": return .turnDone
+        case "turn_done": return .turnDone(turn: object.turn?.integer.map { Int($0) })
         case "metadata": return nil
         default: return nil
         }

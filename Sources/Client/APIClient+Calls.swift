@@ -74,9 +74,22 @@ extension APIClient {
         _ = try await data(HTTPRequest(method: .delete, target: APIPath.session(id)))
     }
 
-    /// `GET /v1/sessions/{id}/messages`
+    /// `GET /v1/sessions/{id}/messages`, page after page.
     public func history(_ id: String) async throws -> Answer<WireHistory> {
-        try await call(HTTPRequest(method: .get, target: APIPath.session(id, "messages")))
+        var whole = try await historyPage(id, after: 0)
+        guard whole.value.nextAfter != nil else { return whole }
+        while let next = whole.value.nextAfter {
+            let page = try await historyPage(id, after: next).value
+            whole.value.messages += page.messages
+            whole.value.nextAfter = page.nextAfter.map { max($0, next + 1) }
+        }
+        whole.json = try Self.json(whole.value)
+        return whole
+    }
+
+    private func historyPage(_ id: String, after: Int) async throws -> Answer<WireHistory> {
+        let target = Self.target(APIPath.session(id, "messages"), [("after", String(after))])
+        return try await call(HTTPRequest(method: .get, target: target))
     }
 
     /// `POST /v1/sessions/{id}/messages` without waiting for the turn; its events have numbers from

@@ -19,7 +19,7 @@ public struct Answer<Value: Sendable>: Sendable {
 /// Every call throws `ClientError`, or what its body or handler threw.
 public struct APIClient: Sendable {
     /// Bytes that an answer which is held in memory may have.
-    static let answerLimit = 64 << 20
+    static let answerLimit = 128 << 20
 
     /// The unix socket of the supervisor.
     public let socketPath: String
@@ -65,7 +65,11 @@ public struct APIClient: Sendable {
 
     /// `value` as a JSON body.
     static func encode(_ value: some Encodable) throws -> RequestBody {
-        .json([UInt8](try WireCoding.encoder().encode(value)))
+        .json(try json(value))
+    }
+
+    static func json(_ value: some Encodable) throws -> [UInt8] {
+        [UInt8](try WireCoding.encoder().encode(value))
     }
 
     /// Joins `path` and the parameters that have a value.

@@ -55,6 +55,7 @@ public struct Daemon: Sendable {
         _ = try options.directories.lock()
         Self.raiseDescriptorLimit()
         try Self.prepare(&self.options, startedAs: startedAs)
+        _ = try self.options.directories.lockRuntime()
         (launcher, startedKeeper) = try Self.becomeService(self.options, startedAs: startedAs)
     }
 
@@ -77,7 +78,8 @@ public struct Daemon: Sendable {
         let supervisor = makeSupervisor(store: store, host: host)
         let capacity = try await host.blocks
         try await supervisor.recover()
-        try await serve(supervisor, host: host, capacity: capacity, onReady: onReady)
+        try await serve(
+            supervisor, host: host, store: store, capacity: capacity, onReady: onReady)
     }
 
     /// One descriptor a session and a few for each client: as many as the system allows.
@@ -160,7 +162,7 @@ public struct Daemon: Sendable {
     }
 
     private func serve(
-        _ supervisor: Supervisor, host: LauncherHost, capacity: Int,
+        _ supervisor: Supervisor, host: LauncherHost, store: SQLiteStore, capacity: Int,
         onReady: @escaping @Sendable () -> Void
     ) async throws {
         let config = options.config
@@ -186,8 +188,8 @@ public struct Daemon: Sendable {
                                 onReady()
                             }
                         }),
-                    .init(service: Work { try await Self.housekeeping(supervisor) }),
-                    .init(service: Drain(supervisor: supervisor)),
+                    .init(service: Work { try await Self.housekeeping(supervisor, store) }),
+                    .init(service: Drain(supervisor: supervisor, logger: logger)),
                     .init(
                         service: StopOnRequest(
                             requests: stopRequests.stream, supervisor: supervisor, host: host),
@@ -197,14 +199,21 @@ public struct Daemon: Sendable {
         try await group.run()
     }
 
-    /// Deadlines twice a second, heartbeats of event streams, old archives once an hour.
-    private static func housekeeping(_ supervisor: Supervisor) async throws {
+    /// Deadlines twice a second, heartbeats of event streams, unfinished endings once a minute, old
+    /// archives once an hour.
+    private static func housekeeping(
+        _ supervisor: Supervisor, _ store: SQLiteStore
+    ) async throws {
         await cancelWhenGracefulShutdown {
             var ticks = 0
             while !Task.isCancelled {
                 await supervisor.checkDeadlines()
                 if ticks % 30 == 0 { supervisor.hub.wakeAll() }
-                if ticks % 7200 == 0 { try? await supervisor.purgeArchives() }
+                if ticks % 120 == 119 { await supervisor.finishEndings() }
+                if ticks % 7200 == 0 {
+                    try? await supervisor.purgeArchives()
+                    try? await store.checkpoint()
+                }
                 ticks += 1
                 try? await Task.sleep(for: .milliseconds(500))
             }
@@ -220,11 +229,21 @@ private struct Work: Service {
 
 /// Ends event streams and sessions' drivers when the supervisor is told to leave; agents run on.
 private struct Drain: Service {
+    /// How long clients may take to read the last bytes of their answers.
+    static let patience = Duration.seconds(5)
+
     let supervisor: Supervisor
+    let logger: Logger
 
     func run() async throws {
         try? await gracefulShutdown()
         await supervisor.leave()
+        // The server waits for its clients, of which one may never read. Everything is stored.
+        Task { [logger] in
+            try await Task.sleep(for: Self.patience)
+            logger.notice("clients that do not read are left behind")
+            exit(0)
+        }
     }
 }
 

@@ -114,13 +114,26 @@ public struct Directories: Sendable {
         } catch {
             throw DaemonError("cannot create \(state): \((error as NSError).localizedDescription)")
         }
-        let descriptor = open(state + "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        return try lock(file: "lock", in: state, "state")
+    }
+
+    /// One supervisor a runtime directory: two with different state directories would share the
+    /// socket and the launcher.
+    func lockRuntime() throws(DaemonError) -> Int32 {
+        try lock(file: "superserved.lock", in: runtime, "runtime")
+    }
+
+    private func lock(
+        file: String, in directory: String, _ kind: String
+    ) throws(DaemonError) -> Int32 {
+        let path = directory + "/" + file
+        let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else {
-            throw DaemonError("the state directory \(state) is not writable: \(Self.error)")
+            throw DaemonError("the \(kind) directory \(directory) is not writable: \(Self.error)")
         }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             close(descriptor)
-            throw DaemonError("another supervisor is already running on \(state)")
+            throw DaemonError("another supervisor is already running on \(directory)")
         }
         return descriptor
     }

@@ -12,6 +12,8 @@ actor LauncherHost: SandboxHost {
     private let mayStartKeeper: Bool
     private var launcher: Launcher?
     private var connecting: Task<Launcher, any Error>?
+    /// How often the launcher was connected to.
+    private var connections = 0
 
     init(
         process: LauncherProcess, directories: Directories, mayStartKeeper: Bool, logger: Logger
@@ -46,14 +48,29 @@ actor LauncherHost: SandboxHost {
                 throw SandboxError(.disconnected, stage: "launcher", detail: error.description)
             }
         }
-        return try await Launcher.connect(
+        connections += 1
+        let number = connections
+        let new = try await Launcher.connect(
             path: directories.launcherSocket, reactor: reactor, onExit: { _, _ in },
             onClose: { [weak self] in
-                Task { await self?.lost() }
+                Task { await self?.lost(number) }
             })
+        guard new.stateDirectory == directories.state else {
+            new.close()
+            throw SandboxError(
+                .refused, stage: "launcher",
+                detail: """
+                    the one on \(directories.runtime) keeps the sessions of \(new.stateDirectory); \
+                    stop it with that state directory, or use another --runtime-dir
+                    """)
+        }
+        return new
     }
 
-    private func lost() { launcher = nil }
+    /// Connection `number` is gone; a newer one may be in use already.
+    private func lost(_ number: Int) {
+        if number == connections { launcher = nil }
+    }
 
     /// One request; once more on a new connection when the launcher had been replaced.
     private func ask<T: Sendable>(
@@ -74,6 +91,8 @@ actor LauncherHost: SandboxHost {
 
     func start(_ plan: SandboxPlan) async throws(SandboxError) -> ProcessIdentity {
         try await ask { launcher async throws(SandboxError) in
+            // After a lost answer the sandbox of the first attempt may stand.
+            if let process = await find(session: plan.session) { try await launcher.kill(process) }
             try await launcher.prepare(session: plan.session, block: plan.block)
             return try await launcher.spawn(plan)
         }

@@ -29,8 +29,12 @@ public struct LineLogHandler: LogHandler {
         for (key, value) in all.sorted(by: { $0.key < $1.key }) where key != "session" {
             line += " \(key)=\(value)"
         }
-        let safe = line.unicodeScalars.map { $0.value < 0x20 ? " " : String($0) }.joined()
-        FileHandle.standardError.write(Data((safe + "\n").utf8))
+        var safe = String.UnicodeScalarView()
+        for scalar in line.unicodeScalars {
+            let isControl = scalar.value < 0x20 || (0x7f..<0xa0).contains(scalar.value)
+            safe.append(isControl ? " " : scalar)
+        }
+        FileHandle.standardError.write(Data((String(safe) + "\n").utf8))
     }
 
     private static let time = Date.ISO8601FormatStyle(includingFractionalSeconds: true)

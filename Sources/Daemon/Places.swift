@@ -42,8 +42,10 @@ public struct Programs: Sendable {
         let own =
             (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
         let directory = (own as NSString).deletingLastPathComponent
+        let above = (directory as NSString).deletingLastPathComponent
         let launchers = [
-            directory + "/superserve-launcher", "/usr/lib/superserve/superserve-launcher",
+            directory + "/superserve-launcher", above + "/lib/superserve/superserve-launcher",
+            "/usr/lib/superserve/superserve-launcher",
         ]
         let launcher = launchers.first { access($0, X_OK) == 0 } ?? launchers[0]
         return Programs(

@@ -1,83 +1,6 @@
 internal import CSandbox
 internal import Synchronization
 
-/// How an agent process ended.
-public struct AgentExit: Codable, Sendable, Hashable {
-    /// Exit status, or -1 when a signal ended it.
-    public var status: Int32
-    /// 0, or the signal.
-    public var signal: Int32
-    /// Microseconds of processor time.
-    public var userMicroseconds: UInt64
-    public var systemMicroseconds: UInt64
-    public var maximumResidentKiB: UInt64
-
-    public init(
-        status: Int32, signal: Int32, userMicroseconds: UInt64 = 0, systemMicroseconds: UInt64 = 0,
-        maximumResidentKiB: UInt64 = 0
-    ) {
-        self.status = status
-        self.signal = signal
-        self.userMicroseconds = userMicroseconds
-        self.systemMicroseconds = systemMicroseconds
-        self.maximumResidentKiB = maximumResidentKiB
-    }
-}
-
-/// One record of a session's log, and the log offset after it.
-public struct LogRecord: Sendable, Hashable {
-    /// What happened.
-    public enum Event: Sendable, Hashable {
-        case started(pid: Int32)
-        case startFailed(stage: String, errno: Int32, detail: String)
-        case stdout([UInt8])
-        case stderr([UInt8])
-        case exited(AgentExit)
-        case stdoutEnd
-        case stderrEnd
-    }
-
-    public var event: Event
-    /// The agent process it is about, counted from 1 in the session.
-    public var generation: UInt64
-    /// Offset of the first byte after the record: what to acknowledge.
-    public var end: UInt64
-
-    public init(event: Event, generation: UInt64, end: UInt64) {
-        self.event = event
-        self.generation = generation
-        self.end = end
-    }
-}
-
-/// What init said when the supervisor connected.
-public struct InitState: Sendable, Hashable {
-    public var generation: UInt64
-    public var running: Bool
-    public var logStart: UInt64
-    public var logEnd: UInt64
-    public var inputAccepted: UInt64
-
-    public init(
-        generation: UInt64, running: Bool, logStart: UInt64, logEnd: UInt64, inputAccepted: UInt64
-    ) {
-        self.generation = generation
-        self.running = running
-        self.logStart = logStart
-        self.logEnd = logEnd
-        self.inputAccepted = inputAccepted
-    }
-}
-
-/// What comes from init on its own.
-public enum InitEvent: Sendable {
-    case records([LogRecord])
-    /// Bytes of input up to this absolute offset have reached the agent.
-    case inputAccepted(UInt64)
-    /// The connection is gone: init has ended or been lost.
-    case disconnected
-}
-
 /// The supervisor's end of a session's control socket.
 public final class InitLink: Sendable {
     /// Which processes a signal goes to.
@@ -130,7 +53,13 @@ public final class InitLink: Sendable {
         }
         let link = InitLink(connection: connection, inbox: inbox)
         inbox.link.withLock { $0 = link }
-        try link.checkPeer(process)
+        do throws(SandboxError) {
+            try link.checkPeer(process)
+        } catch {
+            connection.close()
+            inbox.link.withLock { $0 = nil }
+            throw error
+        }
         let limit = Task {
             try await Task.sleep(for: answerLimit)
             link.answerHello(.failure(SandboxError(.timedOut, stage: "control socket")))
@@ -158,7 +87,6 @@ public final class InitLink: Sendable {
         guard peer.pid == process.pid, csandbox_start_time(peer.pid, &ticks) == 0,
             ticks == process.startTime
         else {
-            connection.close()
             throw SandboxError(.impostor, stage: "control socket", detail: "pid \(peer.pid)")
         }
     }
@@ -224,6 +152,8 @@ public final class InitLink: Sendable {
                 detail: fields.text(CSANDBOX_TAG_DETAIL) ?? "")
         let waiter = mutex.withLock { state -> CheckedContinuation<SandboxError?, Never>? in
             if let waiter = state.transfers.removeValue(forKey: packet.request) { return waiter }
+            // A download that nobody waits for leaves its outcome behind.
+            if state.finished.count >= 64 { state.finished = [:] }
             state.finished[packet.request] = .some(failure)
             return nil
         }

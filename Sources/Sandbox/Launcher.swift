@@ -59,6 +59,8 @@ public final class Launcher: Sendable {
 
     /// How many id blocks there are: sessions that can exist at once.
     public let blocks: Int
+    /// Real path of the state directory whose sessions it keeps.
+    public let stateDirectory: String
     private let inbox: Inbox
 
     /// Shared with the reactor's handler before the launcher itself exists.
@@ -107,6 +109,8 @@ public final class Launcher: Sendable {
         private func close() {
             let waiting = state.withLock { state in
                 state.closed = true
+                state.connection = nil  // which holds this inbox
+                state.fragments = [:]
                 defer { state.waiting = [:] }
                 return state.waiting.values
             }
@@ -130,27 +134,42 @@ public final class Launcher: Sendable {
         inbox.state.withLock { $0.connection = connection }
         try connection.start()
         let hello = try await Self.ask(inbox, CSANDBOX_LAUNCHER_HELLO, Fields())
-        return Launcher(inbox: inbox, blocks: Int(clamping: hello.number(CSANDBOX_TAG_BLOCKS) ?? 0))
+        return Launcher(
+            inbox: inbox, blocks: Int(clamping: hello.number(CSANDBOX_TAG_BLOCKS) ?? 0),
+            stateDirectory: hello.text(CSANDBOX_TAG_STATE_DIR) ?? "")
     }
 
-    private init(inbox: Inbox, blocks: Int) {
+    private init(inbox: Inbox, blocks: Int, stateDirectory: String) {
         self.inbox = inbox
         self.blocks = blocks
+        self.stateDirectory = stateDirectory
     }
+
+    /// How long the launcher may take. Deleting a session's tree takes as long as it is large.
+    private static let answerLimit = Duration.seconds(60)
+    private static let destroyLimit = Duration.seconds(3600)
 
     private static func ask(
         _ inbox: Inbox, _ type: csandbox_frame_type, _ fields: Fields
     ) async throws(SandboxError) -> Fields {
+        let request = inbox.state.withLock { state -> UInt32 in
+            defer { state.nextRequest = state.nextRequest == .max ? 1 : state.nextRequest + 1 }
+            return state.nextRequest
+        }
+        let limit = Task {
+            try await Task.sleep(
+                for: type == CSANDBOX_LAUNCHER_DESTROY ? destroyLimit : answerLimit)
+            let waiter = inbox.state.withLock { $0.waiting.removeValue(forKey: request) }
+            waiter?.resume(returning: .failure(SandboxError(.timedOut, stage: "launcher")))
+        }
+        defer { limit.cancel() }
         let answer = await withCheckedContinuation { continuation in
-            let sending = inbox.state.withLock { state -> (PacketConnection, UInt32)? in
+            let sending = inbox.state.withLock { state -> PacketConnection? in
                 guard !state.closed, let connection = state.connection else { return nil }
-                let request = state.nextRequest
-                state.nextRequest &+= 1
-                if state.nextRequest == 0 { state.nextRequest = 1 }
                 state.waiting[request] = continuation
-                return (connection, request)
+                return connection
             }
-            guard let (connection, request) = sending else {
+            guard let connection = sending else {
                 continuation.resume(
                     returning: .failure(SandboxError(.disconnected, stage: "launcher connection")))
                 return

@@ -15,6 +15,7 @@ final class PacketConnection: Sendable {
         var queuedBytes = 0
         var reactor: PacketReactor?
         var key: UInt64 = 0
+        var started = false
         var closed = false
     }
 
@@ -38,7 +39,10 @@ final class PacketConnection: Sendable {
 
     /// Starts the delivery of packets.
     func start() throws(SandboxError) {
-        let (reactor, key) = state.withLock { ($0.reactor, $0.key) }
+        let (reactor, key) = state.withLock { state in
+            state.started = true
+            return (state.reactor, state.key)
+        }
         try reactor?.register(self, key: key)
     }
 
@@ -107,10 +111,12 @@ final class PacketConnection: Sendable {
         return true
     }
 
-    /// Asks the reactor to end the connection; the handler still gets its nil.
+    /// Asks the reactor to end the connection; the handler still gets its nil, where the connection
+    /// was started.
     func close() {
         state.withLock { state in
             guard !state.closed else { return }
+            if !state.started { state.reactor?.abandon(key: state.key) }
             state.closed = true
             state.queue = []
             shutdown(descriptor.rawValue, Int32(SHUT_RDWR))

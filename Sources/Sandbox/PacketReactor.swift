@@ -54,6 +54,11 @@ public final class PacketReactor: Sendable {
         }
     }
 
+    /// Forgets a connection that was never started.
+    func abandon(key: UInt64) {
+        _ = state.withLock { $0.connections.removeValue(forKey: key) }
+    }
+
     func watchWritable(_ connection: PacketConnection, key: UInt64, _ wanted: Bool) {
         let events = EPOLLIN.rawValue | EPOLLRDHUP.rawValue | (wanted ? EPOLLOUT.rawValue : 0)
         var event = epoll_event(events: events, data: epoll_data_t(u64: key))

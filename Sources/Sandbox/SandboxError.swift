@@ -44,3 +44,16 @@ public struct SandboxError: Error, Sendable, Hashable, CustomStringConvertible {
         return "\(String(cString: text)) (errno \(errno))"
     }
 }
+
+extension SandboxError {
+    /// Whether an attempt to reach an init means that it is gone, rather than busy, or that this
+    /// process is short of something.
+    public var isLost: Bool {
+        switch code {
+        case .impostor, .protocolViolation: true
+        case .timedOut: false
+        case .disconnected, .refused:
+            ![EMFILE, ENFILE, EAGAIN, ENOMEM, ENOBUFS, EINTR].contains(errno)
+        }
+    }
+}

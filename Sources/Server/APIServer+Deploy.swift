@@ -11,6 +11,11 @@ extension APIServer {
     /// `POST /v1/agents`: a tar stream that begins with `superserve.yaml`; what is below `source/`
     /// becomes the agent's source. Nothing is registered before the whole archive has been read.
     func deploy(_ request: Request, caller: Caller) async throws -> Response {
+        let version = try await deployed(request, caller: caller)
+        return try Answer.json(try await supervisor.show(version), status: .created)
+    }
+
+    private func deployed(_ request: Request, caller: Caller) async throws -> AgentVersion {
         let staged = try await supervisor.catalog.stage()
         do {
             let unpacker = try Unpacker(directory: staged.path, maximumBytes: options.maximumDeploy)
@@ -21,9 +26,8 @@ extension APIServer {
                 try unpacker.finish()
             }
             if files == 0 { await supervisor.catalog.discard(staged) }
-            let version = try await supervisor.catalog.deploy(
+            return try await supervisor.catalog.deploy(
                 yaml: yaml, source: files == 0 ? nil : staged, caller: caller)
-            return try Answer.json(try await supervisor.show(version), status: .created)
         } catch {
             await supervisor.catalog.discard(staged)
             if let error = error as? ArchiveError {

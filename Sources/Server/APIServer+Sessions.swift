@@ -45,9 +45,13 @@ extension APIServer {
             try await supervisor.discard(context.parameter("id"), caller: context.caller)
             return Response(status: .noContent)
         }
-        group.get("/messages") { _, context in
-            try Answer.json(
-                try await supervisor.history(context.parameter("id"), caller: context.caller))
+        group.get("/messages") { request, context in
+            let after = try request.integerQuery("after", Int.self) ?? 0
+            let limit = try request.integerQuery("limit", Int.self) ?? 1000
+            return try Answer.json(
+                try await supervisor.history(
+                    context.parameter("id"), after: max(0, after),
+                    limit: min(max(limit, 1), 1000), caller: context.caller))
         }
         group.post("/messages") { request, context in
             // Six bytes of JSON may stand for one of the message ("\u0001").

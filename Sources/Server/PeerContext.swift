@@ -4,7 +4,9 @@ internal import HTTPTypes
 internal import Hummingbird
 internal import Logging
 internal import NIOCore
+internal import NIOPosix
 internal import Sessions
+internal import Synchronization
 
 /// A request with the user at the other end of its connection.
 struct PeerContext: RequestContext {
@@ -50,9 +52,19 @@ struct PeerMiddleware: RouterMiddleware {
 }
 
 /// Who counts as an operator: root, the supervisor's own user, members of a group.
-public struct Operators: Sendable {
+public final class Operators: Sendable {
+    /// How long names and groups are believed; the system's user database may be slow.
+    private static let lifetime = Duration.seconds(10)
+
+    private struct Known {
+        var caller: Caller
+        var gid: UInt32
+        var since: ContinuousClock.Instant
+    }
+
     private let ownUID: UInt32
     private let groupName: String?
+    private let known = Mutex<[UInt32: Known]>([:])
 
     /// `ownUID`: the user the supervisor was started by. `group`: name of the operators' group.
     public init(ownUID: UInt32, group: String?) {
@@ -67,9 +79,22 @@ public struct Operators: Sendable {
         let (_, uid, gid): (Int32, UInt32, UInt32) = try await provider.unsafeGetSocketOption(
             level: .socket, name: .init(rawValue: SO_PEERCRED)
         ).get()
-        let name = Self.name(uid)
-        let isOperator = uid == 0 || uid == ownUID || isMember(name, gid)
-        return Caller(user: WireUser(uid: uid, name: name), isOperator: isOperator)
+        if let found = known.withLock({ $0[uid] }), found.gid == gid,
+            found.since.duration(to: .now) < Self.lifetime
+        {
+            return found.caller
+        }
+        // Whole directories may stand behind these questions (nsswitch.conf(5)).
+        let caller = try await NIOThreadPool.singleton.runIfActive { [self] in
+            let name = Self.name(uid)
+            let isOperator = uid == 0 || uid == ownUID || isMember(name, gid)
+            return Caller(user: WireUser(uid: uid, name: name), isOperator: isOperator)
+        }
+        known.withLock { known in
+            if known.count >= 4096 { known = [:] }
+            known[uid] = Known(caller: caller, gid: gid, since: .now)
+        }
+        return caller
     }
 
     private static func name(_ uid: UInt32) -> String {

@@ -63,8 +63,7 @@ public struct EventReader: AsyncSequence, Sendable {
                 buffer = events[...]
                 return !events.isEmpty
             } catch {
-                throw WireError(
-                    code: .storageFailed, message: "The events could not be read: \(error)")
+                throw WireError(error, "The events could not be read")
             }
         }
 
@@ -82,8 +81,7 @@ public struct EventReader: AsyncSequence, Sendable {
             do throws(StoreError) {
                 record = try await reader.store.session(reader.id)
             } catch {
-                throw WireError(
-                    code: .storageFailed, message: "The session could not be read: \(error)")
+                throw WireError(error, "The session could not be read")
             }
             if let record, record.phase.isLive { return nil }
             if let turn = reader.turn {

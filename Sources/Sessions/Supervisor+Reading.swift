@@ -26,8 +26,7 @@ extension Supervisor {
             return try await context.store.matches(
                 prefix: prefix, participant: participant, limit: 10)
         } catch {
-            throw WireError(
-                code: .storageFailed, message: "The sessions could not be read: \(error)")
+            throw WireError(error, "The sessions could not be read")
         }
     }
 
@@ -45,8 +44,7 @@ extension Supervisor {
         do throws(StoreError) {
             if let record = try await context.store.session(id) { return record }
         } catch {
-            throw WireError(
-                code: .storageFailed, message: "The session could not be read: \(error)")
+            throw WireError(error, "The session could not be read")
         }
         throw .notFound(id.short)
     }
@@ -63,8 +61,7 @@ extension Supervisor {
             }
             return wire(record, participants: participants, turn: turn)
         } catch {
-            throw WireError(
-                code: .storageFailed, message: "The session could not be read: \(error)")
+            throw WireError(error, "The session could not be read")
         }
     }
 
@@ -101,16 +98,23 @@ extension Supervisor {
         do throws(StoreError) {
             found = try await context.store.list(query)
         } catch {
-            throw WireError(
-                code: .storageFailed, message: "The sessions could not be read: \(error)")
+            throw WireError(error, "The sessions could not be read")
         }
         var sessions: [WireSession] = []
         for record in found.sessions { sessions.append(try await show(record)) }
         return WireSessionList(sessions: sessions, total: found.total)
     }
 
-    /// The conversation so far; refused for an ended session, whose history is gone.
-    public func history(_ text: String, caller: Caller) async throws(WireError) -> WireHistory {
+    /// Bytes of text after which a page of history ends.
+    private static let historyPage = 8 << 20
+    /// Bytes of one answer that the history shows.
+    private static let historyAnswer = 8 << 20
+
+    /// The conversation after turn `after`, at most `limit` turns and about 8 MiB at a time.
+    /// Refused for an ended session, whose history is gone.
+    public func history(
+        _ text: String, after: Int = 0, limit: Int = 1000, caller: Caller
+    ) async throws(WireError) -> WireHistory {
         let id = try await resolve(text, caller: caller)
         let record = try await record(id)
         guard record.phase != .ended else {
@@ -118,26 +122,30 @@ extension Supervisor {
                 code: .sessionNotResumable,
                 message: "Session '\(id.short)' has status 'ended': its history was deleted")
         }
-        let session = try await show(record)
-        var messages: [WireMessage] = []
-        var budget = 64 << 20
+        var history = WireHistory(session: try await show(record), messages: [], nextAfter: nil)
         do throws(StoreError) {
-            for turn in try await context.store.turns(id, after: 0, limit: 100_000) {
-                messages.append(
+            let turns = try await context.store.turns(id, after: after, limit: limit)
+            var room = Self.historyPage
+            for turn in turns {
+                history.messages.append(
                     WireMessage(
                         role: "user", turn: turn.number, content: turn.content,
                         createdAt: turn.acceptedAt, user: turn.user, status: nil, durationMs: nil,
                         error: nil))
                 let text = try await context.store.answer(
-                    id, turn: turn.number, limit: max(0, budget))
-                budget -= text.utf8.count
-                messages.append(answer(turn, text))
+                    id, turn: turn.number, limit: Self.historyAnswer)
+                history.messages.append(answer(turn, text))
+                room -= turn.content.utf8.count + text.utf8.count
+                let isLast = turn.number == record.lastTurn
+                if !isLast, room <= 0 || turn.number == turns.last?.number {
+                    history.nextAfter = turn.number
+                    break
+                }
             }
         } catch {
-            throw WireError(
-                code: .storageFailed, message: "The history could not be read: \(error)")
+            throw WireError(error, "The history could not be read")
         }
-        return WireHistory(session: session, messages: messages)
+        return history
     }
 
     private func answer(_ turn: TurnRecord, _ text: String) -> WireMessage {
@@ -145,6 +153,7 @@ extension Supervisor {
             role: "agent", turn: turn.number, content: text,
             createdAt: turn.endedAt ?? turn.acceptedAt,
             user: nil, status: "streaming", durationMs: turn.duration, error: nil)
+        if text.utf8.count >= Self.historyAnswer { message.truncated = true }
         switch turn.outcome {
         case .completed: message.status = "completed"
         case .cancelled: message.status = "cancelled"
@@ -171,7 +180,7 @@ extension Supervisor {
         do throws(StoreError) {
             live = try await context.store.liveSessions(agentID: version.agentID)
         } catch {
-            throw WireError(code: .storageFailed, message: "The agent could not be read: \(error)")
+            throw WireError(error, "The agent could not be read")
         }
         let definition = version.definition
         return WireAgent(
@@ -188,8 +197,7 @@ extension Supervisor {
         do throws(StoreError) {
             return try await context.store.withSandbox().count
         } catch {
-            throw WireError(
-                code: .storageFailed, message: "The sessions could not be read: \(error)")
+            throw WireError(error, "The sessions could not be read")
         }
     }
 }

@@ -22,11 +22,17 @@ public struct Caller: Sendable, Hashable {
 public actor Supervisor {
     let context: DriverContext
     public nonisolated let catalog: AgentCatalog
-    /// Drivers of live sessions, by id; a task while one is being loaded.
-    private var drivers: [SessionID: Task<SessionDriver, any Error>] = [:]
-    private var running: [SessionID: Task<Void, Never>] = [:]
-    private var liveCount = 0
-    private var isDraining = false
+    /// A session's driver: being loaded, then at work.
+    struct Entry {
+        let number: Int
+        let loading: Task<SessionDriver, any Error>
+        var running: Task<Void, Never>?
+    }
+
+    /// Drivers of live sessions, by id.
+    var drivers: [SessionID: Entry] = [:]
+    private var lastEntry = 0
+    var isDraining = false
 
     public init(
         store: any SessionStore, host: any SandboxHost, clock: any SessionClock,
@@ -48,27 +54,28 @@ public actor Supervisor {
     // MARK: - Drivers
 
     /// The driver of a session, made on demand.
-    private func driver(_ id: SessionID) async throws(WireError) -> SessionDriver {
+    func driver(_ id: SessionID) async throws(WireError) -> SessionDriver {
         guard !isDraining else {
             throw WireError(code: .draining, message: "The supervisor is shutting down")
         }
-        let task: Task<SessionDriver, any Error>
-        if let known = drivers[id] {
-            task = known
-        } else {
-            task = Task { [context] in try await Self.load(id, context) }
-            drivers[id] = task
-        }
+        let entry = drivers[id] ?? add(id)
         do {
-            let driver = try await task.value
-            launch(driver)
+            let driver = try await entry.loading.value
+            launch(driver, entry.number)
             return driver
         } catch {
-            drivers[id] = nil
+            finished(id, entry.number)
             if let error = error as? WireError { throw error }
-            throw WireError(
-                code: .storageFailed, message: "Session '\(id.short)' could not be read: \(error)")
+            throw WireError(error, "Session '\(id.short)' could not be read")
         }
+    }
+
+    private func add(_ id: SessionID) -> Entry {
+        lastEntry += 1
+        let entry = Entry(
+            number: lastEntry, loading: Task { [context] in try await Self.load(id, context) })
+        drivers[id] = entry
+        return entry
     }
 
     private static func load(_ id: SessionID, _ context: DriverContext) async throws
@@ -92,31 +99,37 @@ public actor Supervisor {
             record: record, sandbox: sandbox, turn: turn, agent: agent, context: context)
     }
 
-    private func launch(_ driver: SessionDriver) {
-        guard running[driver.id] == nil else { return }
-        running[driver.id] = Task { [weak self] in
+    private func launch(_ driver: SessionDriver, _ number: Int) {
+        guard let entry = drivers[driver.id], entry.number == number, entry.running == nil else {
+            return
+        }
+        drivers[driver.id]?.running = Task { [weak self] in
             await driver.run()
-            await self?.finished(driver.id)
+            await self?.finished(driver.id, number)
         }
     }
 
-    private func finished(_ id: SessionID) {
-        running[id] = nil
-        drivers[id] = nil
+    /// Forgets an entry, unless a newer one has taken its place.
+    private func finished(_ id: SessionID, _ number: Int) {
+        if drivers[id]?.number == number { drivers[id] = nil }
     }
 
     /// Runs one command of a session. A session that is over gets a driver for that command only.
-    private func ask<Value: Sendable>(
+    func ask<Value: Sendable>(
         _ id: SessionID, _ command: @Sendable (SessionCommand.Reply<Value>) -> SessionCommand
     ) async throws(WireError) -> Value {
-        let driver = try await driver(id)
-        do throws(WireError) {
-            let value = try await driver.ask(command)
-            await release(driver)
-            return value
-        } catch {
-            await release(driver)
-            throw error
+        while true {
+            let driver = try await driver(id)
+            do throws(WireError) {
+                let value = try await driver.ask(command)
+                await release(driver)
+                return value
+            } catch {
+                await release(driver)
+                // The driver was about to leave: its successor takes the command.
+                guard error.code == .draining, !isDraining else { throw error }
+                await drivers[id]?.running?.value
+            }
         }
     }
 
@@ -171,7 +184,7 @@ public actor Supervisor {
                 message: "All \(blocks) sessions that this supervisor can hold are in use",
                 hint: "superserve sessions end <id>")
         default:
-            WireError(code: .storageFailed, message: "The session could not be stored: \(error)")
+            WireError(error, "The session could not be stored")
         }
     }
 
@@ -240,92 +253,15 @@ public actor Supervisor {
         let id = try await resolve(text, caller: caller)
         return try await ask(id) { .link($0) }
     }
-
-    // MARK: - The supervisor's own life
-
-    /// Finds every session again after a start: reconnects what lives, settles what does not.
-    public func recover() async throws(StoreError) {
-        let known = try await context.store.withSandbox()
-        await withTaskGroup(of: Void.self) { group in
-            for (index, id) in known.enumerated() {
-                if index >= 32 { await group.next() }
-                group.addTask { [self] in
-                    do throws(WireError) {
-                        let _: Void = try await ask(id) { .reconnect($0) }
-                    } catch {
-                        context.logger.error("session \(id.short) not recovered: \(error.message)")
-                    }
-                }
-            }
-        }
-        await sweepTrees(known: Set(known.map(\.hex)))
-        do throws(StoreError) { try await catalog.dropUnused() } catch {
-            context.logger.warning("unused agent versions: \(error)")
-        }
-    }
-
-    /// Deletes session trees that no row knows.
-    private func sweepTrees(known: Set<String>) async {
-        let trees: [String]
-        do throws(SandboxError) {
-            trees = try await context.host.list()
-        } catch {
-            return context.logger.warning("left-over trees: \(error)")
-        }
-        for tree in trees where !known.contains(tree) {
-            context.logger.notice("removing the left-over tree of session \(tree.prefix(12))")
-            do throws(SandboxError) {
-                if let process = await context.host.find(session: tree) {
-                    try await context.host.kill(process)
-                }
-                try await context.host.destroy(session: tree)
-            } catch {
-                context.logger.warning("tree of session \(tree.prefix(12)): \(error)")
-            }
-        }
-    }
-
-    /// Times out what is due. Called about twice a second.
-    public func checkDeadlines() async {
-        for id in context.deadlines.due(context.clock) {
-            (try? await driver(id))?.mailbox.yield(.deadline)
-        }
-    }
-
-    /// Deletes the history of sessions that timed out long ago.
-    public func purgeArchives() async throws(StoreError) {
-        let oldest = context.clock.wall.addingTimeInterval(-Double(context.limits.archiveRetention))
-        try await context.store.purgeArchives(before: oldest)
-        try await catalog.dropUnused()
-    }
-
-    /// Lets every session go; agents run on and the next supervisor takes over.
-    public func leave() async {
-        isDraining = true
-        context.hub.close()
-        let tasks = drivers.values
-        for task in tasks { (try? await task.value)?.mailbox.finish() }
-        for task in running.values { await task.value }
-    }
-
-    /// Ends running turns as `stopped` and every process of every session; sessions stay, idle.
-    public func stopAll() async {
-        let known = Array(drivers.values)
-        isDraining = true
-        await withTaskGroup(of: Void.self) { group in
-            for task in known {
-                group.addTask {
-                    guard let driver = try? await task.value else { return }
-                    let _: Void? = try? await driver.ask { .stop($0) }
-                }
-            }
-        }
-        for task in running.values { await task.value }
-        context.hub.close()
-    }
 }
 
 extension WireError {
+    /// What a client is told when the store failed: a full or broken disk, or a mistake of ours.
+    init(_ error: any Error, _ what: String) {
+        let code = (error as? StoreError)?.code == .storage
+        self.init(code: code ? .storageFailed : .internal, message: "\(what): \(error)")
+    }
+
     static func notFound(_ text: String) -> WireError {
         WireError(
             code: .sessionNotFound,

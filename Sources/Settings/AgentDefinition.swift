@@ -120,7 +120,7 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
 
     private static func mounts(_ map: inout StrictMapping) throws(SettingsError) -> [Mount] {
         var result: [Mount] = []
-        for text in try map.strings("mounts", maximum: 64) ?? [] {
+        for text in try map.strings("mounts", maximum: 32) ?? [] {
             let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
             let host = String(parts[0])
             let inside = parts.count == 2 ? String(parts[1]) : host

@@ -56,6 +56,13 @@ extension SQLiteStore {
         }
     }
 
+    public func sourcePaths() async throws(StoreError) -> Set<String> {
+        try await read { db in
+            try String.fetchSet(
+                db, sql: "SELECT source_path FROM agent_version WHERE source_path IS NOT NULL")
+        }
+    }
+
     public func insert(_ agent: AgentVersion) async throws(StoreError) {
         try await write { db in
             try db.execute(

@@ -55,16 +55,25 @@ extension SQLiteStore {
         }
     }
 
+    /// Bytes of events after which a page ends.
+    private static let pageBytes = 256 << 10
+
     public func events(_ id: SessionID, after: Int64, limit: Int) async throws(StoreError)
         -> [WireEvent]
     {
         try await read { db in
             let decoder = WireCoding.decoder()
-            return try Data.fetchAll(
+            let rows = try Data.fetchCursor(
                 db,
                 sql: "SELECT data FROM event WHERE session_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-                arguments: [id.hex, after, limit]
-            ).map { try decoder.decode(WireEvent.self, from: $0) }
+                arguments: [id.hex, after, limit])
+            var events: [WireEvent] = []
+            var room = Self.pageBytes
+            while room > 0, let data = try rows.next() {
+                events.append(try decoder.decode(WireEvent.self, from: data))
+                room -= data.count
+            }
+            return events
         }
     }
 

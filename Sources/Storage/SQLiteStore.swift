@@ -21,6 +21,8 @@ public final class SQLiteStore: SessionStore {
             try db.execute(sql: "PRAGMA synchronous = NORMAL")
             try db.execute(sql: "PRAGMA foreign_keys = ON")
             try db.execute(sql: "PRAGMA journal_size_limit = 67108864")
+            // What is deleted is gone from the file as well.
+            try db.execute(sql: "PRAGMA secure_delete = ON")
         }
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
@@ -41,6 +43,15 @@ public final class SQLiteStore: SessionStore {
     /// Closes the file; later calls fail.
     public func close() { try? pool.close() }
 
+    /// Writes what the log has into the file and empties the log.
+    public func checkpoint() async throws(StoreError) {
+        do {
+            _ = try await pool.writeWithoutTransaction { try $0.checkpoint(.truncate) }
+        } catch {
+            throw Self.error(error, "database")
+        }
+    }
+
     static func error(_ error: any Error, _ what: String) -> StoreError {
         if let error = error as? StoreError { return error }
         guard let database = error as? DatabaseError else {
@@ -50,7 +61,10 @@ public final class SQLiteStore: SessionStore {
         case .SQLITE_FULL: return StoreError(.storage, "\(what): the disk is full")
         case .SQLITE_IOERR, .SQLITE_READONLY, .SQLITE_CANTOPEN, .SQLITE_CORRUPT, .SQLITE_NOTADB:
             return StoreError(.storage, "\(what): \(database.message ?? "input/output error")")
-        default: return StoreError(.other, "\(what): \(database)")
+        // Not the statement: it would tell clients about the schema.
+        default:
+            let code = database.extendedResultCode
+            return StoreError(.other, "\(what): \(database.message ?? "error") (\(code))")
         }
     }
 

@@ -48,8 +48,9 @@ func failed(_ code: String, in effects: [AgentEffect]) -> Bool {
 
 @Suite("Native agents")
 struct NativeTests {
-    static let message = AgentEffect.write(
-        Array("{\"content\":\"hi\",\"type\":\"message\"}\n".utf8))
+    static func message(turn: Int = 1) -> AgentEffect {
+        .write(Array("{\"content\":\"hi\",\"turn\":\(turn),\"type\":\"message\"}\n".utf8))
+    }
 
     func running() throws -> Transcript {
         var t = try Transcript("command: [x]")
@@ -66,7 +67,7 @@ struct NativeTests {
                 .start(generation: 1, arguments: ["x", "y"]), .setTimer(.start, seconds: 7),
             ])
         #expect(t.started() == [])
-        #expect(t.out("{\"type\":\"ready\"}\n") == [.clearTimer, Self.message])
+        #expect(t.out("{\"type\":\"ready\"}\n") == [.clearTimer, Self.message()])
         #expect(t.out("{\"type\":\"text\",\"con") == [])
         #expect(
             t.out("tent\":\"he\"}\n{\"type\":\"text\",\"content\":\"y\"}\n") == [
@@ -74,7 +75,8 @@ struct NativeTests {
             ])
         #expect(t.out("{\"type\":\"turn_done\"}\n") == [.clearTimer, .finish(.completed)])
         #expect(
-            t(.message("hi")) == [.clearTimer, Self.message], "the same process takes the next one")
+            t(.message("hi")) == [.clearTimer, Self.message(turn: 2)],
+            "the same process takes the next one")
     }
 
     @Test func toolsAreTimed() throws {
@@ -141,7 +143,8 @@ struct NativeTests {
         var t = try running()
         #expect(
             t(.cancel) == [
-                .write(Array("{\"type\":\"cancel\"}\n".utf8)), .setTimer(.cancel, seconds: 5),
+                .write(Array("{\"turn\":1,\"type\":\"cancel\"}\n".utf8)),
+                .setTimer(.cancel, seconds: 5),
             ])
         #expect(t(.cancel) == [], "a second cancel is no news")
         #expect(
@@ -150,6 +153,48 @@ struct NativeTests {
             ])
         #expect(t(.timer(.cancel)) == [.signal(9, .all, generation: 1)])
         #expect(t.exit(-1, signal: 9) == [.clearTimer, .finish(.cancelled)])
+    }
+
+    /// A cancel that arrives after the turn is answered as well; that is not the next turn's end.
+    @Test func aLateAnswerToACancelEndsNothing() throws {
+        var t = try running()
+        _ = t(.cancel)
+        #expect(t.out("{\"type\":\"turn_done\"}\n") == [.clearTimer, .finish(.cancelled)])
+        #expect(t(.message("hi")) == [.clearTimer, Self.message(turn: 2)])
+        let late = t.out("{\"type\":\"turn_done\",\"turn\":1}\n")
+        #expect(late == [.note("turn_done of turn 1")])
+        #expect(
+            t.out("{\"type\":\"turn_done\",\"turn\":2}\n") == [.clearTimer, .finish(.completed)])
+    }
+
+    /// The unfinished line of a killed process is no answer to the message that waits.
+    @Test func aKilledProcessSaysNothingToTheNextTurn() throws {
+        var t = try running()
+        _ = t(.abort(.init(code: "x", message: "x")))
+        #expect(t(.message("next")) == [])
+        _ = t.out("{\"type\":\"text\",\"content\":\"old\"}")
+        let effects = t.exit(-1, signal: 9)
+        #expect(effects.first == .start(generation: 2, arguments: ["x"]))
+    }
+
+    @Test func outputBetweenTurnsIsBounded() throws {
+        var t = try running()
+        _ = t.out("{\"type\":\"turn_done\"}\n")
+        var bytes = 0
+        let line = "{\"type\":\"text\",\"content\":\"\(String(repeating: "x", count: 4000))\"}\n"
+        for _ in 0..<1000 {
+            for case .emit(let event) in t.out(line) { bytes += event.content?.utf8.count ?? 0 }
+        }
+        #expect((900_000...1_100_000).contains(bytes))
+    }
+
+    @Test func deepJSONIsDropped() throws {
+        var t = try running()
+        let deep = String(repeating: "[", count: 500) + String(repeating: "]", count: 500)
+        let effects = t.out("{\"type\":\"tool_start\",\"tool\":\"t\",\"input\":\(deep)}\n")
+        #expect(effects == [.note("dropped a line that nests deeper than 64")])
+        let text = t.out("{\"type\":\"text\",\"content\":\"\(deep)\"}\n")
+        #expect(text == [delta(deep)], "brackets in a string are text")
     }
 
     @Test func cancelThatTheAgentTakes() throws {
@@ -277,6 +322,26 @@ struct ExecTests {
             return nil
         }.joined()
         #expect(text.contains("\u{fffd}"))
+    }
+
+    /// A process that was killed before it was seen to start gets no message.
+    @Test func aKilledProcessThatStartsLate() throws {
+        var t = try Transcript("command: [run]\nprotocol: exec")
+        _ = t(.message("x"))
+        _ = t(.cancel)
+        #expect(t(.message("y")) == [])
+        #expect(t.started() == [])
+        #expect(t.exit(-1, signal: 9).first == .start(generation: 2, arguments: ["run"]))
+        #expect(t.started(2) == [.clearTimer, .write(Array("y".utf8)), .closeInput])
+    }
+
+    @Test func messagesThatBecomeArgumentsAreBounded() throws {
+        let argument = try Transcript("command: [run, '--say={message}']\nprotocol: exec")
+        #expect(argument.machine.maximumMessage == 98304 - 15)
+        let input = try Transcript("command: [run]\nprotocol: exec")
+        #expect(input.machine.maximumMessage == nil)
+        let native = try Transcript("command: ['{message}']")
+        #expect(native.machine.maximumMessage == nil)
     }
 
     @Test func cancelInterruptsThenKills() throws {

@@ -12,7 +12,7 @@ for line in sys.stdin:
     message = json.loads(line)
     if message["type"] == "cancel":
         say(type="text", content="[cancelled]")
-        say(type="turn_done")
+        say(type="turn_done", turn=message["turn"])
         continue
     text = message["content"]
     word, _, rest = text.partition(" ")

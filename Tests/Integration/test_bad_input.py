@@ -85,6 +85,20 @@ def test_second_supervisor_on_the_same_state(world):
     other = os.path.join(world.dir, "run2")
     check("another supervisor" in refuses(world, "--runtime-dir", other), "also with other sockets")
     check(not os.path.exists(other), "the lock comes before any side effect")
+    check("another supervisor" in refuses(world, "--state-dir", os.path.join(world.dir, "state2")),
+          "also with other sessions behind the same socket")
+
+
+def test_a_launcher_of_another_state_directory_is_left_alone(world):
+    world.start()
+    session = world.create("shell")
+    world.ask(session, "echo kept > file")
+    world.kill()
+    line = refuses(world, "--state-dir", os.path.join(world.dir, "state2"))
+    check("keeps the sessions of " + world.state in line, line)
+    check(os.path.exists(world.tree(session)), "nothing was swept")
+    world.start()
+    equal(world.ask(session, "cat file"), "kept\n")
 
 
 def test_state_directory_not_writable(world):

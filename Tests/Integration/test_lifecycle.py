@@ -1,6 +1,9 @@
 """Idle timeouts for real, restarts, and what stays."""
 
+import json
 import os
+import signal
+import socket
 import time
 
 from harness import check, equal, eventually, text_of
@@ -82,3 +85,50 @@ def test_sigterm_leaves_agents_running(world):
     events = list(world.stream("GET", f"/v1/sessions/{session['id']}/events?follow=0"))
     equal(text_of(events), "1\n2\n3\n4\n5\n6\n")
     equal(events[-1]["type"], "run.completed")
+
+
+def stalled_reader(world, session):
+    """Asks for a long answer, and for all events so far, and reads nothing."""
+    body = json.dumps({"content": "head -c 50000000 /dev/zero | tr '\\0' x; sleep 30"})
+    request = (f"POST /v1/sessions/{session['id']}/messages HTTP/1.1\r\nHost: x\r\n"
+               f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+    client = socket.socket(socket.AF_UNIX)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(world.socket)
+    client.sendall(request.encode())
+    eventually(lambda: world.show(session)["last_seq"] > 50, "the answer is under way")
+    return client
+
+
+def test_a_client_that_never_reads_cannot_hold_up_the_end(world):
+    world.start()
+    session = world.create("shell")
+    with stalled_reader(world, session):
+        begun = time.monotonic()
+        equal(world.kill(signal.SIGTERM), 0)
+        check(time.monotonic() - begun < 12, f"{time.monotonic() - begun} s")
+        world.start()
+        equal(world.show(session)["status"], "active", "the agent has not noticed")
+    with stalled_reader(world, world.create("shell")):
+        equal(world.post("/v1/supervisor/stop").status, 202)
+        equal(world.process.wait(20), 0)
+
+
+def test_history_comes_in_pages(world):
+    world.start()
+    session = world.create("shell")
+    for number in range(5):
+        world.ask(session, f"echo {number}")
+    path = f"/v1/sessions/{session['id']}/messages?limit=2"
+    page = world.get(path).json
+    equal(([m["turn"] for m in page["messages"]], page["next_after"]), ([1, 1, 2, 2], 2))
+    page = world.get(path + "&after=4").json
+    equal(([m["turn"] for m in page["messages"]], page.get("next_after")), ([5, 5], None))
+    # Pages end by size as well; the command line reads them all.
+    for _ in range(3):
+        world.ask(session, "head -c 5000000 /dev/zero | tr '\\0' x")
+    page = world.get(f"/v1/sessions/{session['id']}/messages").json
+    equal((page["messages"][-1]["turn"], page["next_after"]), (7, 7))
+    whole = json.loads(world.cli("sessions", "history", session["id"], "--json").stdout)
+    equal([m["turn"] for m in whole["messages"]], [n for n in range(1, 9) for _ in range(2)])
+    equal(len(whole["messages"][-1]["content"]), 5000000)

@@ -36,9 +36,9 @@ def refused(*errnos, stage=None):
 
 
 @contextlib.contextmanager
-def own_world(world):
+def own_world(world, **options):
     """Another keeper, for tests that end it."""
-    with fixtures.World(world.program, world.as_user) as fresh:
+    with fixtures.World(world.program, world.as_user, **options) as fresh:
         yield fresh
 
 
@@ -96,6 +96,14 @@ def test_hello_tells_the_pool(world):
     answer = dict(world.launcher.ask(wire.LAUNCHER_HELLO))
     assert answer["BLOCKS"] >= 1
     assert fixtures.start_time(answer["PID"]) == answer["START_TIME"]
+
+
+def test_hello_tells_the_state_directory(world):
+    with own_world(world, state_link=True) as other:
+        # A supervisor that reached the wrong launcher sees it, however either was named.
+        answer = dict(other.launcher.ask(wire.LAUNCHER_HELLO))
+        assert answer["STATE_DIR"] == os.path.realpath(other.state) != other.state
+    assert dict(world.launcher.ask(wire.LAUNCHER_HELLO))["STATE_DIR"] == os.path.realpath(world.state)
 
 
 def test_unknown_and_malformed_requests(world):

@@ -85,9 +85,11 @@ def status_field(pid, name):
 
 
 class World:
-    """`with World(path) as world:` runs a keeper; `as_user` names the account it runs under."""
+    """`with World(path) as world:` runs a keeper; `as_user` names the account it runs under.
 
-    def __init__(self, program, as_user=None):
+    `state_link`: the keeper hears of its state directory by a symbolic link."""
+
+    def __init__(self, program, as_user=None, state_link=False):
         self.program = os.path.abspath(program)
         self.stack = contextlib.ExitStack()
         self.next_block = 0
@@ -100,6 +102,7 @@ class World:
         else:
             self.uid, self.gid, self.home = os.geteuid(), os.getegid(), os.path.expanduser("~")
         self.as_user = as_user
+        self.state_link = state_link
         self.root = os.geteuid() == 0 and as_user is None
 
     def __enter__(self):
@@ -114,6 +117,9 @@ class World:
             if self.root:
                 self.make_directory("state/sessions")
                 self.make_directory("run/s")
+            if self.state_link:
+                os.symlink("state", os.path.join(self.base, "link"))
+                self.state = os.path.join(self.base, "link")
             self.log = open(os.path.join(self.base, "log"), "ab+")
             stack.callback(self.log.close)
             self.start_keeper()

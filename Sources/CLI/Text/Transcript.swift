@@ -50,6 +50,11 @@ struct Transcript {
     }
 
     private func outcome(_ message: WireMessage) -> String {
+        let cut = message.truncated == true ? "[the rest of this answer is not shown]\n" : ""
+        return cut + ending(message)
+    }
+
+    private func ending(_ message: WireMessage) -> String {
         let time = message.durationMs.map(TimeText.duration) ?? ""
         switch message.status {
         case "failed":

@@ -14,6 +14,10 @@ public actor AgentCatalog {
     private let ceilings: MountCeilings
     private let maximumSource: Int
     private let logger: Logger
+    /// The end of the newest change; changes wait for each other.
+    private var lastChange: Task<Void, Never>?
+    /// Uploads that are not registered yet.
+    private var uploads: Set<String> = []
 
     /// `shipped` and `operatorDirectory` hold `*.yaml`; copies of source trees go below `copies`.
     public init(
@@ -44,7 +48,7 @@ public actor AgentCatalog {
                 return try await registered(file, origin: .shipped)
             }
         } catch {
-            throw WireError(code: .storageFailed, message: "The agent could not be read: \(error)")
+            throw WireError(error, "The agent could not be read")
         }
         let known = try await all().map(\.definition.name)
         throw WireError(
@@ -69,7 +73,7 @@ public actor AgentCatalog {
                 found[file.definition.name] = try await registered(file, origin: .operator)
             }
         } catch {
-            throw WireError(code: .storageFailed, message: "The agents could not be read: \(error)")
+            throw WireError(error, "The agents could not be read")
         }
         return found.values.sorted { $0.definition.name < $1.definition.name }
     }
@@ -77,6 +81,33 @@ public actor AgentCatalog {
     /// Takes a deployed agent. `source` is a directory below the copies that is already in place,
     /// or nil.
     public func deploy(
+        yaml: String, source: AgentTrees.Staged?, caller: Caller
+    ) async throws(WireError) -> AgentVersion {
+        do {
+            return try await inOrder {
+                try await self.deployNow(yaml: yaml, source: source, caller: caller)
+            }
+        } catch let error as WireError {
+            throw error
+        } catch {
+            throw WireError(error, "The agent could not be stored")
+        }
+    }
+
+    /// Makes changes wait for each other: each reads what is there, works on files, then writes.
+    private func inOrder<Value: Sendable>(
+        _ change: @escaping @Sendable () async throws -> Value
+    ) async throws -> Value {
+        let before = lastChange
+        let task = Task {
+            await before?.value
+            return try await change()
+        }
+        lastChange = Task { _ = try? await task.value }
+        return try await task.value
+    }
+
+    private func deployNow(
         yaml: String, source: AgentTrees.Staged?, caller: Caller
     ) async throws(WireError) -> AgentVersion {
         let definition: AgentDefinition
@@ -105,7 +136,7 @@ public actor AgentCatalog {
         do throws(StoreError) {
             previous = try await store.newestAgent(name: definition.name, origin: .deployed)
         } catch {
-            throw WireError(code: .storageFailed, message: "The agents could not be read: \(error)")
+            throw WireError(error, "The agents could not be read")
         }
         try Self.requireOwner(previous, caller, to: "replace")
         do throws(StoreError) {
@@ -113,8 +144,7 @@ public actor AgentCatalog {
                 definition, previous: previous, origin: .deployed, source: source,
                 fingerprint: "", trusted: caller.isOperator, deployedBy: caller.user)
         } catch {
-            throw WireError(
-                code: .storageFailed, message: "The agent could not be stored: \(error)")
+            throw WireError(error, "The agent could not be stored")
         }
     }
 
@@ -136,7 +166,6 @@ public actor AgentCatalog {
     /// Forgets a deployed agent; sessions keep their version.
     public func delete(named name: String, caller: Caller) async throws(WireError) {
         let version = try await version(named: name)
-        try Self.requireOwner(version, caller, to: "delete")
         guard version.origin == .deployed else {
             throw WireError(
                 code: .forbidden,
@@ -144,12 +173,18 @@ public actor AgentCatalog {
                     "Agent '\(name)' is \(version.origin.rawValue), not deployed, and cannot be deleted"
             )
         }
-        do throws(StoreError) {
-            try await store.deleteAgent(name: name)
-            try await dropUnused()
+        do {
+            try await inOrder { [self] in
+                // Read again: another deploy may have come in between.
+                let newest = try await store.newestAgent(name: name, origin: .deployed)
+                try Self.requireOwner(newest, caller, to: "delete")
+                try await store.deleteAgent(name: name)
+                try await dropUnused()
+            }
+        } catch let error as WireError {
+            throw error
         } catch {
-            throw WireError(
-                code: .storageFailed, message: "The agent could not be deleted: \(error)")
+            throw WireError(error, "The agent could not be deleted")
         }
     }
 
@@ -161,10 +196,22 @@ public actor AgentCatalog {
     }
 
     /// Where an upload's source tree is unpacked.
-    public func stage() throws(WireError) -> AgentTrees.Staged { try trees.stage() }
+    public func stage() throws(WireError) -> AgentTrees.Staged {
+        let staged = try trees.stage()
+        uploads.insert(staged.path)
+        return staged
+    }
 
     /// Throws an upload away.
-    public func discard(_ staged: AgentTrees.Staged) { trees.remove(staged.path) }
+    public func discard(_ staged: AgentTrees.Staged) {
+        uploads.remove(staged.path)
+        trees.remove(staged.path)
+    }
+
+    /// Deletes source copies that nothing refers to.
+    func sweep() async throws(StoreError) {
+        trees.sweep(keeping: try await store.sourcePaths().union(uploads))
+    }
 
     // MARK: - Files
 
@@ -180,7 +227,13 @@ public actor AgentCatalog {
 
     private func files(in directory: String?) -> [AgentFile] {
         guard let directory else { return [] }
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+        let names: [String]
+        do {
+            names = try FileManager.default.contentsOfDirectory(atPath: directory)
+        } catch {
+            logger.warning("agents cannot be read: \(directory): \(error.localizedDescription)")
+            return []
+        }
         return names.filter { $0.hasSuffix(".yaml") }.sorted().prefix(1000).compactMap { name in
             let path = directory + "/" + name
             do {
@@ -199,17 +252,39 @@ public actor AgentCatalog {
     private func registered(
         _ file: AgentFile, origin: AgentVersion.Origin
     ) async throws(StoreError) -> AgentVersion {
+        if let known = try await unchanged(file, origin: origin).current { return known }
+        do {
+            return try await inOrder { try await self.register(file, origin: origin) }
+        } catch let error as StoreError {
+            throw error
+        } catch {
+            throw StoreError(.other, "agent '\(file.definition.name)': \(error)")
+        }
+    }
+
+    private func unchanged(
+        _ file: AgentFile, origin: AgentVersion.Origin
+    ) async throws(StoreError) -> (
+        current: AgentVersion?, previous: AgentVersion?, fingerprint: String
+    ) {
         let fingerprint = trees.fingerprint(file.source)
         let previous = try await store.newestAgent(name: file.definition.name, origin: origin)
-        if let previous, previous.definition == file.definition,
-            previous.fingerprint == fingerprint
-        {
-            return previous
-        }
+        let isSame =
+            previous?.definition == file.definition && previous?.fingerprint == fingerprint
+        return (isSame ? previous : nil, previous, fingerprint)
+    }
+
+    private func register(
+        _ file: AgentFile, origin: AgentVersion.Origin
+    ) async throws(StoreError) -> AgentVersion {
+        let (current, previous, fingerprint) = try await unchanged(file, origin: origin)
+        if let current { return current }
         var staged: AgentTrees.Staged?
         if let source = file.source {
             do {
-                staged = try trees.copy(source, maximumBytes: maximumSource)
+                let copy = try trees.copy(source, maximumBytes: maximumSource)
+                uploads.insert(copy.path)
+                staged = copy
             } catch {
                 throw StoreError(.other, "source of agent '\(file.definition.name)': \(error)")
             }
@@ -234,9 +309,10 @@ public actor AgentCatalog {
         do throws(StoreError) {
             try await store.insert(version)
         } catch {
-            if let source { trees.remove(source.path) }
+            if let source { discard(source) }
             throw error
         }
+        if let source { uploads.remove(source.path) }
         try await dropUnused()
         return version
     }

@@ -21,7 +21,10 @@ public struct AgentTrees: Sendable {
             throw WireError(
                 code: .storageFailed, message: "\(path): \(String(cString: strerror(errno)))")
         }
-        chmod(path, 0o755)
+        guard chmod(path, 0o755) == 0 else {
+            throw WireError(
+                code: .storageFailed, message: "\(path): \(String(cString: strerror(errno)))")
+        }
         return Staged(path: path)
     }
 
@@ -87,6 +90,14 @@ public struct AgentTrees: Sendable {
             for byte in line.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
         }
         return String(hash, radix: 16)
+    }
+
+    /// Deletes what no version refers to: uploads that were under way when a supervisor died.
+    func sweep(keeping known: Set<String>) {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+        for name in names where !known.contains(directory + "/" + name) {
+            remove(directory + "/" + name)
+        }
     }
 
     /// Deletes a copy; only what lies directly below the copies' directory.

@@ -28,6 +28,7 @@ extension SessionDriver {
         guard var box = sandbox else {
             throw WireError(code: .internal, message: "Session '\(id.short)' has no sandbox")
         }
+        if try await reachesLiving(box) { return }
         do throws(SandboxError) {
             try await killInit(box)
             box.nonce = RandomID.bytes(16)
@@ -58,6 +59,29 @@ extension SessionDriver {
         var change = SessionChange(record)
         change.sandbox = sandbox
         try await commit(change)
+    }
+
+    /// Connects to an init that runs already. False where there is none; throws when it is there
+    /// and cannot be reached at the moment.
+    private func reachesLiving(_ box: SandboxRecord) async throws(WireError) -> Bool {
+        guard let process = box.process else { return false }
+        do throws(SandboxError) {
+            try await attachAndResume(process)
+            return true
+        } catch {
+            if error.isLost { return false }
+            throw WireError(
+                code: .sandboxFailed,
+                message: "The sandbox of session '\(id.short)' cannot be reached now: \(error)")
+        }
+    }
+
+    /// Gives up the connection; what comes on it later is ignored, and init keeps what was not
+    /// acknowledged.
+    func disconnect() {
+        epoch += 1
+        link?.close()
+        link = nil
     }
 
     private func attach(_ process: ProcessIdentity) async throws(SandboxError) {
@@ -92,20 +116,46 @@ extension SessionDriver {
             return
         }
         context.deadlines.set(id, record.phase == .idle ? record.deadline : nil)
+        if record.phase == .active, let turn {
+            let spent = Double(turn.duration ?? 0) + secondsSince(turn)
+            armCeiling(seconds: Double(agent.definition.turnTimeout) - spent)
+        }
+        await reattach()
+    }
+
+    /// Attempts to reach an init that is there but does not answer, a second to 32 apart.
+    private static let maximumAttachAttempts = 6
+
+    /// Connects to the session's init and goes on where the store stands. An init that is gone is
+    /// settled as a lost sandbox; one that cannot be reached now is tried again.
+    func reattach() async {
+        guard link == nil, record.phase.isLive, !isStopped else { return }
         guard let process = sandbox?.process else { return await lostSandbox() }
         do throws(SandboxError) {
-            try await attach(process)
-            if record.phase == .active, let turn {
-                let spent = Double(turn.duration ?? 0) + secondsSince(turn)
-                armCeiling(seconds: Double(agent.definition.turnTimeout) - spent)
-            }
-            if let effects = sandbox?.machine.resumed(), var box = sandbox {
-                await act(stage(effects, in: &box) + [.pump])
-            }
+            try await attachAndResume(process)
             log(.info, "reconnected to init \(process.pid)")
         } catch {
-            log(.notice, "sandbox not found again: \(error)")
-            await lostSandbox()
+            guard !error.isLost else {
+                log(.notice, "the sandbox has ended: \(error)")
+                return await lostSandbox()
+            }
+            log(.warning, "init \(process.pid) cannot be reached yet: \(error)")
+            await attachLater()
+        }
+    }
+
+    /// Waits longer after each attempt; gives the sandbox up after the last one.
+    private func attachLater() async {
+        attachAttempts += 1
+        guard attachAttempts <= Self.maximumAttachAttempts else { return await lostSandbox() }
+        later(.attachRetry, after: .seconds(1 << (attachAttempts - 1)))
+    }
+
+    /// Connects, and repeats what may have been lost with the last connection.
+    private func attachAndResume(_ process: ProcessIdentity) async throws(SandboxError) {
+        try await attach(process)
+        if let effects = sandbox?.machine.resumed(), var box = sandbox {
+            await act(stage(effects, in: &box) + [.pump])
         }
     }
 
@@ -131,6 +181,7 @@ extension SessionDriver {
             guard let box = sandbox, let last = records.last, last.end > box.logOffset else {
                 return
             }
+            attachAttempts = 0
             let new = records.filter { $0.end > box.logOffset }
             await step(
                 new.map { .record($0.event, generation: $0.generation) }, logOffset: last.end)
@@ -141,17 +192,23 @@ extension SessionDriver {
                 log(.warning, "input: \(error)")
             }
         case .disconnected:
-            link = nil
-            log(.notice, "the sandbox has ended")
-            await lostSandbox()
+            disconnect()
+            // At once the first time: mostly init is gone. A connection that is lost again and
+            // again without a record in between is not worth a busy loop.
+            if attachAttempts == 0 {
+                attachAttempts = 1
+                await reattach()
+            } else {
+                await attachLater()
+            }
         }
     }
 
     /// Init is gone, and with it every process. Workspace and home stay; the next message starts
     /// anew.
     func lostSandbox() async {
-        link = nil
-        epoch += 1
+        disconnect()
+        attachAttempts = 0
         guard sandbox != nil, record.phase.isLive else { return }
         if let box = sandbox { try? await killInit(box) }
         sandbox?.process = nil
@@ -183,8 +240,29 @@ extension SessionDriver {
         let transition = try transition(.endRequested, activity: false)
         var next = transition.record
         next.reason = wasTimeout ? .archiveDeleted : .endedByUser
-        try await over(next, transition.effects)
+        do throws(WireError) {
+            try await over(next, transition.effects)
+        } catch {
+            guard error.code == .storageFailed, transition.effects.contains(.destroySandbox) else {
+                throw error
+            }
+            // On a full disk the workspace goes first: that may be what fills it.
+            try await makeRoom(error)
+            try await over(next, transition.effects)
+        }
         return record
+    }
+
+    /// Deletes the sandbox of a session whose end could not be stored for want of space.
+    private func makeRoom(_ cause: WireError) async throws(WireError) {
+        guard let box = sandbox else { return }
+        do throws(SandboxError) {
+            try await takeDown(box)
+        } catch {
+            log(.error, "the sandbox could not be removed: \(error)")
+            throw cause
+        }
+        sandbox?.process = nil
     }
 
     func checkDeadline() async {
@@ -203,6 +281,8 @@ extension SessionDriver {
             log(.info, "timed out after \(record.idleTimeout) s")
         } catch {
             log(.error, "timeout not stored: \(error.message)")
+            context.deadlines.set(id, nil)
+            later(.deadline, after: .seconds(30))
         }
     }
 
@@ -240,9 +320,7 @@ extension SessionDriver {
     }
 
     private func takeDown(_ box: SandboxRecord) async throws(SandboxError) {
-        epoch += 1
-        link?.close()
-        link = nil
+        disconnect()
         try await killInit(box)
         try await context.host.destroy(session: id.hex)
     }
@@ -276,9 +354,7 @@ extension SessionDriver {
             await advance(.abort(.init(code: "stopped", message: "The supervisor was stopped")))
         }
         if let process = sandbox?.process {
-            epoch += 1
-            link?.close()
-            link = nil
+            disconnect()
             try? await context.host.kill(process)
             sandbox?.process = nil
             _ = sandbox?.machine.handle(

@@ -11,6 +11,14 @@ extension SessionDriver {
     /// Accepts a user message: stored with the turn's first event before anything is started.
     func send(_ content: String, user: WireUser) async throws(WireError) -> TurnRecord {
         var (next, _) = try transition(.messageAccepted, activity: true)
+        if let limit = sandbox?.machine.maximumMessage, content.utf8.count > limit {
+            throw WireError(
+                code: .tooLarge,
+                message: """
+                    The message has \(content.utf8.count) bytes; agent '\(record.agentName)' takes \
+                    it as an argument of its command, which may have \(limit)
+                    """)
+        }
         try await ensureSandbox()
         guard var box = sandbox else {
             throw WireError(code: .internal, message: "Session '\(id.short)' has no sandbox")
@@ -111,6 +119,7 @@ extension SessionDriver {
         } catch {
             return await storageFailed(error)
         }
+        storageFailure = nil
         if let logOffset { try? link?.acknowledge(logOffset) }
         if next.phase != .active { ceilingTask?.cancel() }
         await act(actions)
@@ -134,7 +143,7 @@ extension SessionDriver {
         event.time = context.clock.wall
         if event.type != .backgroundOutput, turn?.outcome == nil {
             event.turn = turn?.number
-            turn?.outputBytes += (event.content?.utf8.count ?? 0) + 128
+            turn?.outputBytes += event.weight
         } else {
             event.type = .backgroundOutput
         }
@@ -178,28 +187,50 @@ extension SessionDriver {
         WireEvent(type: type, turn: turn, time: context.clock.wall)
     }
 
-    /// The disk is full or broken: the turn ends as failed as soon as that can be stored; until
-    /// then nothing is acknowledged, so nothing that was stored or logged is lost.
+    /// The disk is full or broken: the turn ends as failed as soon as that can be stored. Until
+    /// then nothing is read from init, which keeps what was not acknowledged and says it again.
     func storageFailed(_ error: WireError) async {
-        guard record.phase == .active, var box = sandbox else { return }
-        if let link, box.machine.hasProcess {
-            try? await link.signal(9, generation: box.machine.generation, scope: .all)
+        guard record.phase.isLive else { return }
+        if record.phase == .active, let link, let machine = sandbox?.machine, machine.hasProcess {
+            try? await link.signal(9, generation: machine.generation, scope: .all)
         }
-        let failure = WireEventError(code: "storage_failed", message: error.message)
-        while !isStopped, record.phase == .active {
-            try? await Task.sleep(for: context.limits.storageRetry)
-            var next = record
-            var ending = turn
-            var events: [WireEvent] = []
+        disconnect()
+        if storageFailure == nil {
+            storageFailure = WireEventError(code: "storage_failed", message: error.message)
+        }
+        retryStorageLater()
+    }
+
+    private func retryStorageLater() {
+        guard !storageRetryPending else { return }
+        storageRetryPending = true
+        later(.storageRetry, after: context.limits.storageRetry)
+    }
+
+    /// Tries once more to store how the turn ended; when that works, goes on with what init kept.
+    func retryStorage() async {
+        storageRetryPending = false
+        guard let failure = storageFailure, record.phase.isLive, !isStopped else { return }
+        var next = record
+        var ending = turn
+        var events: [WireEvent] = []
+        var box = sandbox
+        if record.phase == .active {
             terminal(.failed(failure), &next, &ending, &events)
-            _ = box.machine.handle(.abort(failure), now: now)
-            var change = SessionChange(next)
-            change.events = events
-            change.turn = ending
-            change.sandbox = box
-            if (try? await commit(change)) != nil { break }
+            _ = box?.machine.handle(.abort(failure), now: now)
         }
+        var change = SessionChange(next)
+        change.events = events
+        change.turn = ending
+        change.sandbox = box
+        do throws(WireError) {
+            try await commit(change)
+        } catch {
+            return retryStorageLater()
+        }
+        storageFailure = nil
         ceilingTask?.cancel()
+        await reattach()
     }
 
     func armCeiling(seconds: Double) {
@@ -218,6 +249,26 @@ extension TurnOutcome {
         case .completed: .runCompleted
         case .failed: .runFailed
         case .cancelled: .runCancelled
+        }
+    }
+}
+
+extension WireEvent {
+    /// About how many bytes the event has where it is stored.
+    var weight: Int {
+        let texts = (content?.utf8.count ?? 0) + (tool?.utf8.count ?? 0)
+        return 128 + texts + (input?.weight ?? 0) + (output?.weight ?? 0)
+    }
+}
+
+extension JSONValue {
+    fileprivate var weight: Int {
+        switch self {
+        case .null, .bool: 5
+        case .int, .double: 20
+        case .string(let text): text.utf8.count + 3
+        case .array(let values): values.reduce(2) { $0 + $1.weight }
+        case .object(let pairs): pairs.reduce(2) { $0 + $1.key.utf8.count + 4 + $1.value.weight }
         }
     }
 }

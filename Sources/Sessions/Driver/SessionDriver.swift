@@ -33,6 +33,9 @@ enum SessionCommand: Sendable {
     case timer(token: Int, AgentTimer)
     case turnCeiling(turn: Int)
     case deadline
+    /// The time to try again has come, after the store or the way to init failed.
+    case storageRetry
+    case attachRetry
 }
 
 /// Runs one session: takes commands from a mailbox one after the other, persists, then acts.
@@ -59,6 +62,12 @@ actor SessionDriver {
     var timerTask: Task<Void, Never>?
     var ceilingTask: Task<Void, Never>?
     var isStopped = false
+    /// Why the last transaction failed; nil while the store works.
+    var storageFailure: WireEventError?
+    /// A `.storageRetry` is on its way.
+    var storageRetryPending = false
+    /// Attempts to reach a living init that have failed in a row.
+    var attachAttempts = 0
 
     init(
         record: SessionRecord, sandbox: SandboxRecord?, turn: TurnRecord?, agent: AgentVersion,
@@ -119,6 +128,16 @@ actor SessionDriver {
         case .turnCeiling(let number):
             if turn?.number == number, turn?.outcome == nil { await turnTookTooLong() }
         case .deadline: await checkDeadline()
+        case .storageRetry: await retryStorage()
+        case .attachRetry: await reattach()
+        }
+    }
+
+    /// Puts a command into the mailbox after a while; nothing waits for it.
+    func later(_ command: SessionCommand, after time: Duration) {
+        Task { [mailbox] in
+            guard (try? await Task.sleep(for: time)) != nil else { return }
+            mailbox.yield(command)
         }
     }
 
@@ -147,8 +166,7 @@ actor SessionDriver {
             try await context.store.commit(change)
         } catch {
             log(.error, "cannot store: \(error)")
-            throw WireError(
-                code: .storageFailed, message: "The state could not be stored: \(error)")
+            throw WireError(error, "The state could not be stored")
         }
         record = change.session
         if let newTurn = change.turn { turn = newTurn }

@@ -78,6 +78,8 @@ public protocol SessionStore: Sendable {
     func turn(_ id: SessionID, number: Int) async throws(StoreError) -> TurnRecord?
     func turns(_ id: SessionID, after: Int, limit: Int) async throws(StoreError) -> [TurnRecord]
     func participants(_ id: SessionID) async throws(StoreError) -> [WireUser]
+    /// Events after a number, in order: at most `limit`, fewer where they are large, none only when
+    /// there are none.
     func events(_ id: SessionID, after: Int64, limit: Int) async throws(StoreError) -> [WireEvent]
     /// The agent's text in a turn: its `message.delta` events joined, at most `limit` bytes.
     func answer(_ id: SessionID, turn: Int, limit: Int) async throws(StoreError) -> String
@@ -96,6 +98,8 @@ public protocol SessionStore: Sendable {
         -> AgentVersion?
     func agentVersion(id: String, version: Int) async throws(StoreError) -> AgentVersion?
     func agents(origin: AgentVersion.Origin) async throws(StoreError) -> [AgentVersion]
+    /// The source copies that versions refer to.
+    func sourcePaths() async throws(StoreError) -> Set<String>
     func insert(_ agent: AgentVersion) async throws(StoreError)
     /// The deployed agent's name no longer resolves; versions that live sessions pin stay readable.
     func deleteAgent(name: String) async throws(StoreError)

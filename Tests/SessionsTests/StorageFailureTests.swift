@@ -1,0 +1,98 @@
+import API
+import Foundation
+import Sandbox
+import Sessions
+import Storage
+import Synchronization
+import Testing
+
+/// What happens when the disk is full and when it has room again.
+@Suite("A store that fails for a while")
+struct StorageFailureTests {
+    static let ready = LogRecord.Event.stdout(Array("{\"type\":\"ready\"}\n".utf8))
+
+    static func text(_ text: String) -> LogRecord.Event {
+        .stdout(Array("{\"type\":\"text\",\"content\":\"\(text)\"}\n".utf8))
+    }
+
+    /// Waits until `condition` holds; false after 10 s.
+    static func eventually(_ condition: () async throws -> Bool) async throws -> Bool {
+        for _ in 0..<1000 {
+            if try await condition() { return true }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        return false
+    }
+
+    @Test func aTurnFailsAndNothingThatInitKeptIsSkipped() async throws {
+        try await World.with { world, _ in
+            let store = FailingStore(world.store)
+            let supervisor = world.supervisor(store: store)
+            let record = try await supervisor.create(
+                agent: "bot", idleTimeout: nil, caller: world.alice)
+            let id = record.id
+            _ = try await supervisor.send(id.hex, to: "one", caller: world.alice)
+            world.host.log(id.hex, Self.ready, Self.text("first"))
+            #expect(try await Self.eventually { try await world.store.session(id)?.lastSeq == 2 })
+            store.failNext(3)
+            world.host.log(id.hex, Self.text("lost?"))
+            let events = try await world.events(supervisor, id, turn: 1)
+            #expect(events.last?.error?.code == "storage_failed")
+            #expect(events.compactMap(\.seq) == Array(1...Int64(events.count)))
+            #expect(store.refused == 3)
+            let signals = world.host.state.withLock { $0.boxes[id.hex]?.signals ?? [] }
+            #expect(signals.contains(9), "the agent does not go on in the dark")
+            // What was logged while the store failed was not acknowledged, and comes again.
+            world.host.log(id.hex, .exited(AgentExit(status: -1, signal: 9)))
+            let end = world.host.state.withLock { $0.boxes[id.hex]?.log.last?.end ?? 0 }
+            #expect(
+                try await Self.eventually {
+                    world.host.state.withLock { $0.boxes[id.hex]?.acknowledged } == end
+                })
+            world.playNative("back")
+            let turn = try await supervisor.send(id.hex, to: "two", caller: world.alice).turn
+            world.host.log(id.hex, Self.ready, Self.text("back"), .stdout(done))
+            let next = try await world.events(
+                supervisor, id, turn: turn.number, after: turn.firstSeq - 1)
+            #expect(next.last?.type == .runCompleted)
+            await supervisor.leave()
+        }
+    }
+
+    /// Output between turns belongs to no turn that could fail; it must not get lost either.
+    @Test func backgroundOutputIsStoredOnceThereIsRoom() async throws {
+        try await World.with { world, _ in
+            let store = FailingStore(world.store)
+            let supervisor = world.supervisor(store: store)
+            world.playNative("hello")
+            let record = try await supervisor.create(
+                agent: "bot", idleTimeout: nil, caller: world.alice)
+            let id = record.id
+            _ = try await supervisor.send(id.hex, to: "one", caller: world.alice)
+            _ = try await world.events(supervisor, id, turn: 1)
+            store.failNext(2)
+            world.host.log(id.hex, Self.text("a"))
+            world.host.log(id.hex, Self.text("b"))
+            #expect(
+                try await Self.eventually {
+                    let last = try await world.store.events(id, after: 3, limit: 10)
+                    return last.map(\.content) == ["a", "b"]
+                })
+            await supervisor.leave()
+        }
+    }
+
+    @Test func endingOnAFullDiskDeletesTheWorkspaceFirst() async throws {
+        try await World.with { world, _ in
+            let store = FailingStore(world.store)
+            let supervisor = world.supervisor(store: store)
+            let record = try await supervisor.create(
+                agent: "bot", idleTimeout: nil, caller: world.alice)
+            store.failNext(1)
+            let ended = try await supervisor.end(record.id.hex, caller: world.alice)
+            #expect(ended.phase == .ended)
+            #expect(world.host.state.withLock { $0.trees.isEmpty })
+            await supervisor.leave()
+        }
+    }
+}
