@@ -152,7 +152,7 @@ int csandbox_plan_build(struct csandbox_plan *plan, const struct csandbox_trees 
     if (own_root) plan_own_root(plan, trees);
     plan_proc(plan);
     add_mount(plan, "devpts", "dev/pts", MS_NOSUID | MS_NOEXEC,
-              "newinstance,ptmxmode=0666,mode=0620");
+              "newinstance,ptmxmode=0666,mode=0620,max=256"); // the host has 4096 for all sessions
     add_mount(plan, "tmpfs", "dev/shm", COMMON | MS_NOEXEC, "size=256m,nr_inodes=16384,mode=1777");
     add_mount(plan, "tmpfs", "tmp", COMMON, "size=512m,nr_inodes=131072,mode=1777");
     add_mount(plan, "tmpfs", "run", COMMON, "size=16m,nr_inodes=4096,mode=0755");

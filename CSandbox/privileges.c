@@ -139,7 +139,7 @@ static int give_up_all(uid_t uid, uid_t file_uid, struct csandbox_failure *failu
         return csandbox_fail(failure, "ambient set", -result, "agent");
     if ((result = clear_groups()) != 0)
         return csandbox_fail(failure, "supplementary groups", -result, "agent");
-    if (WEAKENED("agent ids")) uid = file_uid = 0;
+    if (WEAKENED("agent ids") && uid == CSANDBOX_AGENT_ID) uid = 0; // and may still enter the workspace
     if (WEAKENED("helper ids")) uid = file_uid;
     if ((result = change_ids(uid, uid)) != 0 || (result = change_file_ids(file_uid, file_uid)) != 0)
         return csandbox_fail(failure, "ids", -result, "uid and gid %u, %u for files", uid,

@@ -101,7 +101,8 @@ static int take_system(struct pieces *pieces, struct links *links,
     }
     // A session may mount its own /proc only where its namespace already shows one that nothing
     // covers.
-    return take_tree(pieces, "/proc", 0, true, failure);
+    const uint64_t inert = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    return take_tree(pieces, "/proc", inert, true, failure);
 }
 
 static int make_skeleton(int root, const struct links *links, const char *shell,

@@ -21,12 +21,12 @@ MAX_NET = "write proc/sys/user/max_net_namespaces"
 MAX_MNT = "write proc/sys/user/max_mnt_namespaces"
 
 # Init, seen from a process with its user id.
-SAME_USER = ("runs-as-root become-group init-signal init-signal-queued init-signal-pidfd init-limits init-priority "
-             "init-affinity init-scheduling init-disk-priority")
+SAME_USER = ("runs-as-root become-group give-file-to-root init-signal init-signal-queued init-signal-pidfd "
+             "init-limits")
 # Init, seen from a process with its capabilities.
 SAME_RIGHTS = ("init-environment init-memory init-program init-root init-descriptors init-system-call "
-               "init-ptrace init-read-memory")
-CAPABLE = "capabilities-effective capabilities-permitted take-groups securebits"
+               "init-ptrace init-read-memory init-priority init-affinity init-scheduling init-disk-priority")
+CAPABLE = "capabilities-effective capabilities-permitted take-groups"
 
 CONTROLS = [
     # namespaces and mounts
@@ -34,7 +34,7 @@ CONTROLS = [
     Control(f"check clone, {MAX_USER}", "user-namespace-clone"),
     Control(f"call clone3, {MAX_USER}", "user-namespace-clone3"),
     Control(f"call unshare, {MAX_USER}, {MAX_NET}, socket protocol 12",
-            "user-namespace-unshare network-namespace-rights netlink-netfilter socket-protocols",
+            "user-namespace-unshare network-namespace-rights netlink-netfilter",
             "network-namespace-rights"),
     Control(f"call unshare, call mount, {MAX_USER}, {MAX_MNT}", "user-namespace-unshare mount-namespace-rights",
             "mount-namespace-rights"),
@@ -49,7 +49,7 @@ CONTROLS = [
     Control("hidepid proc", "init-seen"),
     Control("cover proc/keys", "proc-keys"),
     Control("cover proc/interrupts", "proc-interrupts"),
-    Control("agent ids, read-only proc/sys", SAME_USER + " sysctl-writable", "sysctl-writable"),
+    Control("read-only proc/sys", "sysctl-writable"),
     # devices and ttys
     Control("ioctl 0x5412", "tiocsti tiocsti-high-bits"),
     Control("ioctl 0x541c", "tioclinux"),
@@ -61,16 +61,16 @@ CONTROLS = [
     Control("agent ids, securebits, bounding set, agent capabilities",
             f"{SAME_USER} {SAME_RIGHTS} {CAPABLE} init-seen capabilities-bounding init-oom-score",
             f"{SAME_RIGHTS} capabilities-effective capabilities-permitted"),
-    Control("limit 4", "core-limit"),
+    Control("limit 4", "core-limit core-limit-change"),
     Control("check core limit", "core-limit-change"),
     Control("limit 6", "process-limit"),
-    Control("limit 8", "locked-memory-limit"),
+    Control("limit 11", "pending-signals-limit"),
     Control("oom score", "oom-score"),
     # sockets and network reach
     Control("namespace net", "host-loopback outside outside-datagram cloud-metadata interfaces host-abstract-socket "
             "host-sockets-listed"),
     Control("socket family 40", "vsock socket-families"),
-    Control("socket protocol 6", "netlink-xfrm socket-protocols"),
+    Control("socket protocol 6", "netlink-xfrm"),
     Control("socket protocol 12", "netlink-netfilter"),
     Control("socket protocol 15", "netlink-events"),
     Control("socket protocol 16", "netlink-generic"),

@@ -48,3 +48,8 @@ extern int inherited[64];
 int can_open(const char *path, int flags);
 // The first bytes of a file as text; -1 with errno.
 long read_file(const char *path, char *text, size_t capacity);
+
+// calls.c: what becomes of every system call by number, one a line.
+int print_calls(void);
+// swap.c: exchanges DIRECTORY/a and DIRECTORY/b `count` times; 0, or 1 with a message.
+int swap_names(const char *directory, long count);

@@ -117,12 +117,12 @@ static void process_limit(struct answer *answer) {
     else shut(answer, "%llu processes", (unsigned long long)limit.rlim_max);
 }
 
-static void file_limit(struct answer *answer) {
+static void signal_limit(struct answer *answer) {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0) return broken(answer, "%s", strerror(errno));
-    if (limit.rlim_max > 8u << 20)
-        opened(answer, "%llu bytes of locked memory", (unsigned long long)limit.rlim_max);
-    else shut(answer, "%llu bytes", (unsigned long long)limit.rlim_max);
+    if (getrlimit(RLIMIT_SIGPENDING, &limit) < 0) return broken(answer, "%s", strerror(errno));
+    if (limit.rlim_max > 16384)
+        opened(answer, "%llu signals that wait", (unsigned long long)limit.rlim_max);
+    else shut(answer, "%llu signals", (unsigned long long)limit.rlim_max);
 }
 
 // Whoever takes up the memory should be what the kernel ends for it.
@@ -180,7 +180,7 @@ const struct door id_doors[] = {
     {"core-limit", GROUP, "CVE-2025-4598 CVE-2025-5054", false, core_limit},
     {"core-limit-change", GROUP, "CVE-2025-4598 CVE-2025-5054", false, core_limit_change},
     {"process-limit", GROUP, "", false, process_limit},
-    {"locked-memory-limit", GROUP, "", false, file_limit},
+    {"pending-signals-limit", GROUP, "", false, signal_limit},
     {"oom-score", GROUP, "", false, oom_score},
     {"real-time", GROUP, "", false, real_time},
     {"nicer", GROUP, "", false, nicer},

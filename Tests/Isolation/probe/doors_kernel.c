@@ -154,7 +154,7 @@ static void old_entry(struct answer *answer) { shut(answer, "this processor has 
 #endif
 
 static void statmount(struct answer *answer) {
-    const uint64_t request[4] = {32, 0, UINT64_MAX, 0}; // of the root of the namespace
+    const uint64_t request[4] = {32, UINT64_MAX, 0, 0}; // of the root of the namespace
     uint64_t found[16];
     judge(answer, syscall(458, request, found, 16, 0), "listmount");
 }

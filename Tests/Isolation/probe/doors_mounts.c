@@ -15,7 +15,7 @@ static void mount_new(struct answer *answer) {
 }
 
 static void mount_bind(struct answer *answer) {
-    judge(answer, mount("/proc", "/tmp", NULL, MS_BIND, NULL), "bind /proc");
+    judge(answer, mount("/proc", "/dev/shm", NULL, MS_BIND, NULL), "bind /proc");
 }
 
 static void uncover(struct answer *answer) {
@@ -28,7 +28,7 @@ static void remount(struct answer *answer) {
 }
 
 static void pivot(struct answer *answer) {
-    judge_reached(answer, syscall(SYS_pivot_root, "/tmp", "/tmp"), EINVAL, "pivot_root");
+    judge_reached(answer, syscall(SYS_pivot_root, "/proc", "/tmp"), EINVAL, "pivot_root");
 }
 
 // The classic way out of a changed root: a second one, below which the old one is not held.
