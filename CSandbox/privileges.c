@@ -133,13 +133,14 @@ static int change_file_ids(uid_t uid, gid_t gid) {
 
 static int give_up_all(uid_t uid, uid_t file_uid, struct csandbox_failure *failure) {
     uint64_t effective = 0, any = 0;
-    int result = WEAKENED("bounding set") ? 0 : limit_bounding_set(0); // while SETPCAP is held
+    // While SETPCAP is held.
+    int result = WEAKENED("agent bounding set") ? 0 : limit_bounding_set(0);
     if (result != 0) return csandbox_fail(failure, "bounding set", -result, "agent");
     if ((result = clear_ambient_set()) != 0)
         return csandbox_fail(failure, "ambient set", -result, "agent");
     if ((result = clear_groups()) != 0)
         return csandbox_fail(failure, "supplementary groups", -result, "agent");
-    if (WEAKENED("agent ids") && uid == CSANDBOX_AGENT_ID) uid = 0; // and may still enter the workspace
+    if (WEAKENED("agent ids") && uid == CSANDBOX_AGENT_ID) uid = 0; // and still enters /workspace
     if (WEAKENED("helper ids")) uid = file_uid;
     if ((result = change_ids(uid, uid)) != 0 || (result = change_file_ids(file_uid, file_uid)) != 0)
         return csandbox_fail(failure, "ids", -result, "uid and gid %u, %u for files", uid,

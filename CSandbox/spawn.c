@@ -164,7 +164,7 @@ static int set_oom_score(pid_t pid, struct csandbox_failure *failure) {
     CSANDBOX_AUTO_FD int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0 || read(fd, text, sizeof text - 1) < 0)
         return csandbox_fail(failure, "process", errno, "read %s", path);
-    if (atoi(text) >= OOM_SCORE || WEAKENED("oom score")) return 0;
+    if (atoi(text) >= OOM_SCORE || WEAKENED("raised oom score")) return 0;
     const int length = snprintf(text, sizeof text, "%d", OOM_SCORE);
     if (pwrite(fd, text, (size_t)length, 0) != length)
         return csandbox_fail(failure, "process", errno, "write %s", path);

@@ -14,8 +14,8 @@
 
 #define VARIABLE "SUPERSERVE_WEAKEN="
 
-// The variable as init gets it; the list is what follows the '='. Lines are separated by commas, so that
-// it is one line of text.
+// The variable as init gets it; the list is what follows the '='. Entries are separated by commas,
+// so that it is one line of text.
 static char text[8192] = VARIABLE;
 
 static const char *list(void) { return text + sizeof VARIABLE - 1; }

@@ -1,6 +1,6 @@
-// For the isolation tests only: leaves single protections out, by name, so that a test can show what each of
-// them stops. Without CSANDBOX_WEAKEN, as in every build that is installed, nothing of this exists: the
-// answers are constant and no name is in the program.
+// For the isolation tests only: leaves single protections out, by name, so that a test can show what
+// each of them stops. Without CSANDBOX_WEAKEN, as in every build that is installed, nothing of this
+// exists: the answers are constant and no name is in the program.
 //
 // The names stand in the file `weaken` of the runtime directory, one a line; they are read for each
 // session that is started.
@@ -10,8 +10,8 @@
 
 #ifdef CSANDBOX_WEAKEN
 
-// What all sessions inherit from the launcher cannot be left out for one of them: it is missing here, and
-// each session's own is what the tests take away.
+// What all sessions inherit from the launcher cannot be left out for one of them: it is missing
+// here, and each session's own is what the tests take away.
 #define WEAKENED_BUILD true
 // Whether `name` is in the list.
 bool csandbox_weakened(const char *_Nonnull name);

@@ -57,15 +57,15 @@ CONTROLS = [
     Control("ioctl 0x5000940e", "btrfs-subvolume"),
     # capabilities and ids
     Control("agent ids", SAME_USER),
-    Control("bounding set", "capabilities-bounding"),
-    Control("agent ids, securebits, bounding set, agent capabilities",
+    Control("agent bounding set", "capabilities-bounding"),
+    Control("agent ids, securebits, agent bounding set, agent capabilities",
             f"{SAME_USER} {SAME_RIGHTS} {CAPABLE} init-seen capabilities-bounding init-oom-score",
             f"{SAME_RIGHTS} capabilities-effective capabilities-permitted"),
     Control("limit 4", "core-limit core-limit-change"),
     Control("check core limit", "core-limit-change"),
     Control("limit 6", "process-limit"),
     Control("limit 11", "pending-signals-limit"),
-    Control("oom score", "oom-score"),
+    Control("raised oom score", "oom-score"),
     # sockets and network reach
     Control("namespace net", "host-loopback outside outside-datagram cloud-metadata interfaces host-abstract-socket "
             "host-sockets-listed"),

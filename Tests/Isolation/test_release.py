@@ -35,7 +35,7 @@ def test_release_has_no_switch(suite):
 def test_release_ignores_the_list(suite):
     """The file that the launcher of the tests reads changes nothing."""
     with suite.running() as world:
-        world.weaken(["seccomp", "agent ids", "agent capabilities", "securebits", "bounding set", "namespace net",
+        world.weaken(["seccomp", "agent ids", "agent capabilities", "securebits", "agent bounding set", "namespace net",
                       "hidepid proc", "read-only proc/sys", "close range", "close on exec"])
         with world.session() as session:
             found = world.probe(session)
