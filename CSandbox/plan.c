@@ -60,6 +60,15 @@ static void add_read_only(struct csandbox_plan *plan, const char *target) {
                                    .optional = true});
 }
 
+static void add_sysctl(struct csandbox_plan *plan, const char *target, const char *value) {
+    add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_WRITE,
+                                   .stage = "namespace limits",
+                                   .fd = -1,
+                                   .target = target,
+                                   .data = value,
+                                   .optional = true});
+}
+
 // While /proc/sys can still be written, namespaces are used up for good: a second wall behind the
 // seccomp program. It needs CAP_SYS_RESOURCE in the session's user namespace, and comes after every
 // mount, because open_tree(2) makes a mount namespace too (sysctls in user_namespaces(7)).
@@ -71,12 +80,11 @@ static void plan_namespaces(struct csandbox_plan *plan) {
         "proc/sys/user/max_cgroup_namespaces", "proc/sys/user/max_time_namespaces",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_WRITE,
-                                       .stage = "namespace limits",
-                                       .fd = -1,
-                                       .target = names[i],
-                                       .data = "0",
-                                       .optional = true});
+        add_sysctl(plan, names[i], "0");
+    // What the kernel counts for all sessions of a service together, and has 128 and some hundred
+    // thousand of: without a limit of its own, one session could take them all (inotify(7)).
+    add_sysctl(plan, "proc/sys/user/max_inotify_instances", "32");
+    add_sysctl(plan, "proc/sys/user/max_inotify_watches", "65536");
     add_read_only(plan, "proc/sys");
 }
 
@@ -134,7 +142,9 @@ static void plan_limits(struct csandbox_plan *plan) {
         // 1, not 0: a core_pattern that is a pipe ignores 0, and 1 byte is below the smallest core
         // file (core(5)).
         {RLIMIT_CORE, 1},           {RLIMIT_NOFILE, 65536},    {RLIMIT_NPROC, 4096},
-        {RLIMIT_MEMLOCK, 8u << 20}, {RLIMIT_MSGQUEUE, 819200}, {RLIMIT_SIGPENDING, 16384},
+        // The service's own limits of these, 8 MiB and 800 KiB where nobody changed them, hold for
+        // all its sessions together (ucounts of user_namespaces(7)); so none gets more than a quarter.
+        {RLIMIT_MEMLOCK, 2u << 20}, {RLIMIT_MSGQUEUE, 204800}, {RLIMIT_SIGPENDING, 16384},
         {RLIMIT_RTPRIO, 0},
     };
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)

@@ -51,5 +51,7 @@ long read_file(const char *path, char *text, size_t capacity);
 
 // calls.c: what becomes of every system call by number, one a line.
 int print_calls(void);
+// use.c: takes up to `most` of the thing `name` and keeps it for some seconds.
+int use_thing(const char *name, long most, unsigned seconds);
 // swap.c: exchanges DIRECTORY/a and DIRECTORY/b `count` times; 0, or 1 with a message.
 int swap_names(const char *directory, long count);

@@ -1,6 +1,6 @@
 // The probe: `probe list` prints its doors, `probe run [NAME=VALUE]... [DOOR]...` tries them, each in a
 // process of its own, and prints a line for each. `probe calls` tries every system call (calls.c), `probe
-// swap DIRECTORY COUNT` exchanges names (swap.c), `probe euid` is what a set-user-id copy does.
+// swap DIRECTORY COUNT` exchanges names (swap.c), `probe use THING MOST SECONDS` takes it (use.c), `probe euid` is what a set-user-id copy does.
 #include "door.h"
 
 #include <fcntl.h>
@@ -134,6 +134,8 @@ int main(int argc, char **argv) {
     }
     if (argc > 1 && strcmp(argv[1], "calls") == 0) return print_calls();
     if (argc > 3 && strcmp(argv[1], "swap") == 0) return swap_names(argv[2], atol(argv[3]));
+    if (argc > 4 && strcmp(argv[1], "use") == 0)
+        return use_thing(argv[2], atol(argv[3]), (unsigned)atoi(argv[4]));
     const bool list = argc > 1 && strcmp(argv[1], "list") == 0;
     if (!list && (argc < 2 || strcmp(argv[1], "run") != 0)) return 2;
     parameters = argv + 2;
