@@ -158,9 +158,9 @@ class Setting(harness.World):
         launcher = self.programs.make_weak() if self.weak else self.programs.launcher
         return super().start("--launcher", launcher, *more)
 
-    def environment(self):
+    def environment(self, *fault):
         # What must not come through to a session.
-        return {**super().environment(), "AWS_SECRET_ACCESS_KEY": "of the host", "LD_LIBRARY_PATH": "/nonexistent"}
+        return {**super().environment(*fault), "AWS_SECRET_ACCESS_KEY": "of the host", "LD_LIBRARY_PATH": "/nonexistent"}
 
     def weaken(self, walls):
         """What the weak launcher leaves out of the sessions that it starts from now on."""
