@@ -24,7 +24,7 @@ MAX_MNT = "write proc/sys/user/max_mnt_namespaces"
 SAME_USER = ("runs-as-root become-group give-file-to-root init-signal init-signal-queued init-signal-pidfd "
              "init-limits")
 # Init, seen from a process with its capabilities.
-SAME_RIGHTS = ("init-environment init-memory init-program init-root init-descriptors init-system-call "
+SAME_RIGHTS = ("init-environment init-memory init-root init-descriptors init-system-call "
                "init-ptrace init-read-memory init-priority init-affinity init-scheduling init-disk-priority")
 CAPABLE = "capabilities-effective capabilities-permitted take-groups"
 
@@ -36,7 +36,7 @@ CONTROLS = [
     Control(f"call unshare, {MAX_USER}, {MAX_NET}, socket protocol 12",
             "user-namespace-unshare network-namespace-rights netlink-netfilter",
             "network-namespace-rights"),
-    Control(f"call unshare, call mount, {MAX_USER}, {MAX_MNT}", "user-namespace-unshare mount-namespace-rights",
+    Control(f"call unshare, call mount, {MAX_USER}, {MAX_MNT}, landlock domain", "user-namespace-unshare mount-namespace-rights",
             "mount-namespace-rights"),
     Control("call open_tree", "open-tree"),
     Control("namespace uts", "host-name"),
@@ -61,14 +61,19 @@ CONTROLS = [
     Control("agent ids, securebits, agent bounding set, agent capabilities",
             f"{SAME_USER} {SAME_RIGHTS} {CAPABLE} init-seen capabilities-bounding init-oom-score",
             f"{SAME_RIGHTS} capabilities-effective capabilities-permitted"),
+    Control("agent ids, securebits, agent bounding set, agent capabilities, landlock domain",
+            f"{SAME_USER} {SAME_RIGHTS} {CAPABLE} init-seen init-program capabilities-bounding init-oom-score",
+            "init-program"),
     Control("limit 4", "core-limit core-limit-change"),
     Control("check core limit", "core-limit-change"),
     Control("limit 6", "process-limit"),
     Control("limit 11", "pending-signals-limit"),
     Control("raised oom score", "oom-score"),
     # sockets and network reach
-    Control("namespace net", "host-loopback outside outside-datagram cloud-metadata interfaces host-abstract-socket "
-            "host-sockets-listed"),
+    Control("namespace net", "host-loopback outside outside-datagram cloud-metadata interfaces host-sockets-listed"),
+    Control("namespace net, landlock domain", "host-loopback outside outside-datagram cloud-metadata interfaces "
+            "host-sockets-listed host-abstract-socket", "host-abstract-socket"),
+    Control("landlock domain", ""),
     Control("socket family 40", "vsock socket-families"),
     Control("socket protocol 6", "netlink-xfrm"),
     Control("socket protocol 12", "netlink-netfilter"),

@@ -17,7 +17,7 @@ THINGS = {
     "shm": (300, 16, {errno.ENOSPC}),
     "files": (140_000, 100, {errno.ENOSPC, errno.EDQUOT}),
     "locked": (1000, 16, {errno.ENOMEM, errno.EAGAIN}),
-    "queues": (1000, 1, {errno.EMFILE, errno.ENOSPC}),
+    "queues": (40_000, 16, {errno.ENOSPC}),
     "segments": (5000, 16, {errno.ENOSPC}),
     "signals": (20_000, 100, {errno.EAGAIN}),
 }
