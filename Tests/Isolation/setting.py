@@ -23,7 +23,7 @@ from harness import Failure, check, equal, eventually  # noqa: E402,F401
 WARNINGS = ["-std=gnu17", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Werror"]
 AGENT = """protocol: exec
 command: [/bin/sh, -c, "exec 2>&1; {message}"]
-turn_timeout: 10m
+turn_timeout: 2m
 """
 MARK = 0x53530000  # System V keys of these tests lie from here on
 libc = ctypes.CDLL(None, use_errno=True)
@@ -192,13 +192,6 @@ class Setting(harness.World):
         finally:
             with contextlib.suppress(OSError):
                 self.post(f"/v1/sessions/{session['id']}/end")
-
-    def init_of(self, session):
-        """The host's pid of the session's process 1, and what is below it."""
-        marker = f"probe-marker-{session['short_id']}"
-        events = self.send(session, f"exec -a {marker} sleep 300 & echo started")
-        list(events)
-        return eventually(lambda: harness.children_named(marker), "a marked process")
 
 
 def is_root():
