@@ -1,5 +1,5 @@
-// Every system call by its number, with arguments that no call accepts. What the filter answers shows: EPERM,
-// ENOSYS or the end of the process; everything else means that the kernel was asked.
+// Every system call by its number, with arguments that no call accepts. What the filter answers
+// shows: EPERM, ENOSYS or the end of the process; everything else means that the kernel was asked.
 #include "door.h"
 
 #include <poll.h>

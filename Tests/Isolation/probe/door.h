@@ -1,8 +1,10 @@
-// What the probe is made of: doors, each a way out of a sandbox that is tried for real, and what came of it.
+// What the probe is made of: doors, each a way out of a sandbox that is tried for real, and what
+// came of it.
 //
-// A door answers OPEN when the attack did what it set out to do, SHUT when it was refused, and BROKEN when
-// it could not be tried; that is a failure of the test, never a pass. Doors change nothing that outlives
-// the probe, also where they stand open: what a bare host would suffer from is opened, not written.
+// A door answers OPEN when the attack did what it set out to do, SHUT when it was refused, and
+// BROKEN when it could not be tried; that is a failure of the test, never a pass. Doors change
+// nothing that outlives the probe, also where they stand open: what a bare host would suffer from
+// is opened, not written.
 #pragma once
 
 #include <errno.h>

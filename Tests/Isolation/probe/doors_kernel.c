@@ -75,8 +75,8 @@ static void keep_key(struct answer *answer) {
 
 
 static void request_key(struct answer *answer) {
-    judge_reached(answer, syscall(SYS_request_key, "user", "superserve-probe-none", NULL, 0), ENOKEY,
-                  "request_key");
+    const long key = syscall(SYS_request_key, "user", "superserve-probe-none", NULL, 0);
+    judge_reached(answer, key, ENOKEY, "request_key");
 }
 
 static void handle(struct answer *answer) {
@@ -133,7 +133,8 @@ static void read_implies_execute(struct answer *answer) {
 }
 
 #if defined(__x86_64__)
-// Through the 32-bit entry, where socket(2) is one of socketcall's numbers and its arguments lie in memory.
+// Through the 32-bit entry, where socket(2) is one of socketcall's numbers and its arguments lie in
+// memory.
 static void old_entry(struct answer *answer) {
     uint32_t *arguments = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);

@@ -54,8 +54,8 @@ static void segments(struct answer *answer) { shut(answer, "this processor has n
 
 
 
-// A page of a program that all sessions share, changed in place: written through memory, and through a pipe
-// that holds the page itself.
+// A page of a program that all sessions share, changed in place: written through memory, and
+// through a pipe that holds the page itself.
 static void shared_page(struct answer *answer) {
     // A file that may be written, so that the judge can be judged.
     const char *own = optional_parameter("page");
@@ -74,7 +74,8 @@ static void shared_page(struct answer *answer) {
         got += part;
     }
     loff_t at = 0;
-    if (splice(fd, &at, ends[1], NULL, 1, 0) != 1) return broken(answer, "splice: %s", strerror(errno));
+    if (splice(fd, &at, ends[1], NULL, 1, 0) != 1)
+        return broken(answer, "splice: %s", strerror(errno));
     if (write(ends[1], "\x01", 1) != 1) return broken(answer, "write");
     char *page = own != NULL ? mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
                              : mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);

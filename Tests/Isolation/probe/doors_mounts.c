@@ -19,7 +19,8 @@ static void mount_bind(struct answer *answer) {
 }
 
 static void uncover(struct answer *answer) {
-    judge_reached(answer, umount2("/proc/sys", MNT_DETACH), EINVAL, "take off what covers /proc/sys");
+    judge_reached(answer, umount2("/proc/sys", MNT_DETACH), EINVAL,
+                  "take off what covers /proc/sys");
 }
 
 static void remount(struct answer *answer) {
@@ -102,14 +103,16 @@ static bool without_nosuid(struct answer *answer, const struct line *line) {
 // A mount of a single device is what the minimal /dev is made of, and what covers a name in /proc.
 static bool without_nodev(struct answer *answer, const struct line *line) {
     struct stat status;
-    if (strstr(line->options, "nodev") != NULL || strcmp(line->place, "/dev/pts") == 0) return false;
+    if (strstr(line->options, "nodev") != NULL) return false;
+    if (strcmp(line->place, "/dev/pts") == 0) return false;
     if (stat(line->place, &status) == 0 && S_ISCHR(status.st_mode)) return false;
     opened(answer, "devices count on %s", line->place);
     return true;
 }
 
 static bool with_peer(struct answer *answer, const struct line *line) {
-    if (strstr(line->rest, "shared:") == NULL && strstr(line->rest, "master:") == NULL) return false;
+    if (strstr(line->rest, "shared:") == NULL && strstr(line->rest, "master:") == NULL)
+        return false;
     opened(answer, "%s is tied to a mount elsewhere: %.100s", line->place, line->rest);
     return true;
 }

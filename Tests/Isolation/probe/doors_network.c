@@ -88,12 +88,14 @@ static void listed_sockets(struct answer *answer) {
     static char text[1 << 20];
     const char *name = parameter(answer, "host.abstract");
     if (name == NULL) return;
-    if (read_file("/proc/net/unix", text, sizeof text) < 0) return judge(answer, -1, "/proc/net/unix");
+    if (read_file("/proc/net/unix", text, sizeof text) < 0)
+        return judge(answer, -1, "/proc/net/unix");
     if (strstr(text, name) != NULL) opened(answer, "the host's sockets are listed");
     else shut(answer, "not listed");
 }
 
-static void make_socket(struct answer *answer, int family, int type, int protocol, const char *what) {
+static void make_socket(struct answer *answer, int family, int type, int protocol,
+                        const char *what) {
     const int fd = socket(family, type | SOCK_CLOEXEC, protocol);
     judge(answer, fd < 0 ? -1 : 0, what);
 }
@@ -170,7 +172,8 @@ static void add_address(struct answer *answer) {
         char rest[256];
     } reply = {0};
     const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-    if (fd < 0 || send(fd, &request, sizeof request, 0) < 0 || recv(fd, &reply, sizeof reply, 0) < 0)
+    if (fd < 0 || send(fd, &request, sizeof request, 0) < 0 ||
+        recv(fd, &reply, sizeof reply, 0) < 0)
         return broken(answer, "netlink: %s", strerror(errno));
     errno = -reply.error.error;
     judge(answer, errno == 0 || errno == EEXIST ? 0 : -1, "an address of its own");
@@ -203,8 +206,8 @@ const struct door network_doors[] = {
     {"netlink-generic", GROUP, "", false, generic},
     {"netlink-diagnosis", GROUP, "", false, diagnosis},
     {"socket-families", GROUP,
-     "CVE-2026-31431 CVE-2026-43494 CVE-2026-43500 CVE-2020-14386 CVE-2017-7308 CVE-2016-8655", false,
-     families},
+     "CVE-2026-31431 CVE-2026-43494 CVE-2026-43500 CVE-2020-14386 CVE-2017-7308 CVE-2016-8655",
+     false, families},
     {"socket-protocols", GROUP, "CVE-2026-64564", false, protocols},
     {"unix-out-of-band", GROUP, "CVE-2025-38236", false, out_of_band},
     {"add-address", GROUP, "CVE-2023-1829", false, add_address},

@@ -99,7 +99,8 @@ static void sys_listed(struct answer *answer) {
     shut(answer, "/sys is empty");
 }
 
-// release_agent of the first version of cgroups names a program that the kernel runs as root of the host.
+// release_agent of the first version of cgroups names a program that the kernel runs as root of the
+// host.
 static void control_groups(struct answer *answer) {
     static const char *const tops[] = {"/sys/fs/cgroup", "/run", "/tmp", "/workspace", "/dev"};
     for (size_t i = 0; i < sizeof tops / sizeof tops[0]; i++) {

@@ -1,6 +1,7 @@
-// The probe: `probe list` prints its doors, `probe run [NAME=VALUE]... [DOOR]...` tries them, each in a
-// process of its own, and prints a line for each. `probe calls` tries every system call (calls.c), `probe
-// swap DIRECTORY COUNT` exchanges names (swap.c), `probe use THING MOST SECONDS` takes it (use.c), `probe euid` is what a set-user-id copy does.
+// The probe: `probe list` prints its doors, `probe run [NAME=VALUE]... [DOOR]...` tries them, each
+// in a process of its own, and prints a line for each. `probe calls` tries every system call
+// (calls.c), `probe swap DIRECTORY COUNT` exchanges names (swap.c), `probe use THING MOST SECONDS`
+// takes it (use.c), `probe euid` is what a set-user-id copy does.
 #include "door.h"
 
 #include <fcntl.h>
@@ -45,7 +46,8 @@ void judge(struct answer *answer, long result, const char *what) {
 }
 
 void judge_reached(struct answer *answer, long result, int reached, const char *what) {
-    if (result < 0 && errno == reached) opened(answer, "%s got as far as: %s", what, strerror(errno));
+    if (result < 0 && errno == reached)
+        opened(answer, "%s got as far as: %s", what, strerror(errno));
     else judge(answer, result, what);
 }
 

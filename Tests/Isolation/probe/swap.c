@@ -1,4 +1,5 @@
-// Exchanges two names as fast as the kernel can, so that whoever looks at one of them twice sees two things.
+// Exchanges two names as fast as the kernel can, so that whoever looks at one of them twice sees
+// two things.
 #include "door.h"
 
 #include <fcntl.h>

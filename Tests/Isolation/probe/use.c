@@ -1,5 +1,5 @@
-// Takes as much of one thing as it gets, says how much that was, and keeps it for a while: for tests of what one
-// session can take from another.
+// Takes as much of one thing as it gets, says how much that was, and keeps it for a while: for
+// tests of what one session can take from another.
 #include "door.h"
 
 #include <fcntl.h>
@@ -100,8 +100,9 @@ static const struct {
     const char *name;
     long (*take)(long count);
 } things[] = {
-    {"processes", process}, {"descriptors", descriptor}, {"watchers", watcher}, {"terminals", terminal},
-    {"pipes", large_pipe},  {"tmp", tmp},                {"shm", shm},          {"queues", queue},
+    {"processes", process},   {"descriptors", descriptor}, {"watchers", watcher},
+    {"terminals", terminal},  {"pipes", large_pipe},       {"tmp", tmp},
+    {"shm", shm},             {"queues", queue},
     {"locked", locked}, {"segments", segment},  {"signals", waiting_signal}, {"files", file},
 };
 
