@@ -256,8 +256,8 @@ static void check_send(struct csandbox_filter *filter, uint32_t number, unsigned
 static void write_head(struct csandbox_filter *filter, enum csandbox_filter_profile profile) {
     load(filter, offsetof(struct seccomp_data, arch));
     emit(filter, BPF_JMP | BPF_JEQ | BPF_K, NATIVE_ARCHITECTURE, 1, 0);
-    finish(filter, WEAKENED("foreign architectures") ? SECCOMP_RET_ALLOW
-                                                     : SECCOMP_RET_KILL_PROCESS);
+    finish(filter, WEAKENED("check architecture") ? SECCOMP_RET_ALLOW
+                                                  : SECCOMP_RET_KILL_PROCESS);
     let_through(filter, "call", offsetof(struct seccomp_data, nr));
     load(filter, offsetof(struct seccomp_data, nr));
     when_equal(filter, 0xffffffff, ERRNO_RETURN(ENOSYS)); // a debugger cancelled the call

@@ -93,7 +93,7 @@ CONTROLS = [
     Control("check seccomp", "seccomp-listener"),
     Control("prctl 35", "prctl-memory-map"),
     Control("personality 0x400000", "read-implies-execute"),
-    Control("foreign architectures", "foreign-architecture"),
+    Control("check architecture", "foreign-architecture"),
     Control("call 458", "listmount"),
     Control("call userfaultfd", "userfaultfd"),
     Control("call memfd_secret", "secret-memory"),
@@ -103,4 +103,5 @@ CONTROLS = [
     Control("close range, close on exec", "descriptors-leaked"),
     Control("size tmp", "space-tmp"),
     Control("size dev/shm", "space-shm"),
+    Control("size run", "space-run"),
 ]

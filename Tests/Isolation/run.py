@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Attacks on the sandbox, made from inside real sessions, each with a control that shows that it would work.
 
-    python3 Tests/Isolation/run.py [--launcher PATH] [--user NAME] [--only TEXT] [--cycles N] [--swaps N]
+    python3 Tests/Isolation/run.py [--launcher PATH] [--user NAME] [--only TEXT] [--brief] [--cycles N]
+                                    [--swaps N]
 
 A door of the probe (probe/) counts as one attack; what needs more than one process is a function of the modules beside
 this file. As root, `--user` runs the supervisor as that plain user. SUPERSERVE_BIN names the programs; `--launcher`
@@ -137,9 +138,12 @@ def main():
     parser.add_argument("--launcher", help="default: superserve-launcher beside superserved")
     parser.add_argument("--user", help="run the supervisor as this account (needs root)")
     parser.add_argument("--only", default="", metavar="TEXT", help="only tests whose name contains TEXT")
+    parser.add_argument("--brief", action="store_true", help="no walls one by one, fewer exchanges")
     parser.add_argument("--cycles", type=int, default=30, help="sessions of the leak check")
     parser.add_argument("--swaps", type=int, default=100_000, help="exchanges of each race")
     options = parser.parse_args()
+    if options.brief:
+        options.swaps = min(options.swaps, 20_000)
     os.environ.pop("PYTHONUNBUFFERED", None)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.ExitStack() as stack:

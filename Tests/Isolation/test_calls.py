@@ -61,7 +61,7 @@ def test_calls_control(suite):
     if platform.machine() != "x86_64":
         return
     with suite.running(weak=True) as world:
-        world.weaken(["call mount", "call bpf", "foreign architectures"])
+        world.weaken(["call mount", "call bpf", "check architecture"])
         with world.session() as session:
             native, foreign = parse(world.run(session, "/agent/probe calls"))
     wrong = {line.split()[0] for line in differences(native, golden())}

@@ -93,7 +93,8 @@ def test_teardown_while_files_are_made(suite):
         for _ in range(5):
             session = world.create("probe")
             script = ("for n in 1 2 3; do (i=0; while :; do i=$((i+1)); mkdir -p w$n/$i; : > w$n/$i/f; "
-                      f"ln -sfn {canaries.top} w$n/l; done) & done; sleep 0.2; ls w1 | wc -l; wait")
+                      f"ln -sfn {canaries.top} w$n/l; done) & done; "
+                      "while [ $(ls w1 2>/dev/null | wc -l) -lt 20 ]; do sleep 0.05; done; ls w1 | wc -l; wait")
             stream = world.send(session, script)
             for event in stream:
                 if event["type"] == "message.delta":
