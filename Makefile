@@ -9,7 +9,8 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib/superserve
 sharedir = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: build run test test-unit test-isolation test-isolation-long test-integration test-newcomer bench bench-isolation fmt lint install uninstall clean
+.PHONY: build run test test-unit test-isolation test-isolation-long test-integration test-crash chaos \
+    test-newcomer analyze fuzz bench bench-isolation bench-recovery fmt lint install uninstall clean
 
 build:
 	@scripts/bootstrap build
@@ -34,6 +35,15 @@ test-isolation-long:
 test-integration:
 	@scripts/test integration leaks
 
+test-crash:
+	@scripts/test crash leaks
+
+# Random kills under load, of every process: make chaos N=1000
+chaos:
+	@scripts/bootstrap build run test
+	@scripts/build
+	@python3 Tests/Crash/crash.py --chaos $(N)
+
 # The two commands of README.md on a fresh Debian: needs root and about half an hour.
 test-newcomer:
 	@scripts/bootstrap newcomer
@@ -50,11 +60,24 @@ bench-isolation:
 	@scripts/build release
 	@python3 Benchmarks/isolation.py
 
+bench-recovery:
+	@scripts/bootstrap build run test
+	@scripts/build release
+	@python3 Benchmarks/recovery.py
+
 fmt:
 	@swift format --in-place --recursive Package.swift Sources Tests
 
 lint:
 	@scripts/test lint
+
+# The C code: the static analyzer, and the parsers under a fuzzer for SECONDS each.
+SECONDS ?= 60
+analyze:
+	@scripts/analyze
+
+fuzz:
+	@Tests/Fuzz/run $(SECONDS)
 
 install:
 	@scripts/bootstrap build

@@ -171,6 +171,7 @@ static void plan_limits(struct csandbox_plan *plan) {
         // all its sessions together (ucounts of user_namespaces(7)); so none gets more than a quarter.
         {RLIMIT_MEMLOCK, 2u << 20}, {RLIMIT_MSGQUEUE, 204800}, {RLIMIT_SIGPENDING, 16384},
         {RLIMIT_RTPRIO, 0},
+        {RLIMIT_NICE, 0},
     };
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
         add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_LIMIT,

@@ -1022,6 +1022,11 @@ def nothing_left(fresh, session, before):
         assert os.listdir(os.path.join(fresh.runtime, "s")) == []
         assert sorted(os.listdir(session.tree)) == ["home", "workspace"], "the tree must stay"
     assert groups() <= before, "control groups are left"
+    if fresh.root and os.path.isdir("/run/superserve-ids"):
+        for name in os.listdir("/run/superserve-ids"):
+            with contextlib.suppress(FileNotFoundError):
+                with open(os.path.join("/run/superserve-ids", name), encoding="utf-8") as file:
+                    assert fresh.base not in file.read(), "its ids are still claimed"
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -1102,6 +1107,31 @@ def test_a_user_without_subordinate_ids(world):
             said = ready.read()
         assert process.wait(wire.DEADLINE) != 0
         assert said.startswith("error subordinate-ids 2 ") and "usermod --add-subuids" in said, said
+
+
+def test_a_newuidmap_that_hangs(world):
+    """As one does that asks a directory service which does not answer."""
+    if world.as_user is None or os.geteuid() != 0 or not os.path.exists("/usr/bin/newuidmap"):
+        raise unittest.SkipTest("only plain users need newuidmap, and only root can replace it")
+    hanging = os.path.join(world.base, "newuidmap")
+    with open(hanging, "w", encoding="ascii") as file:
+        file.write("#!/bin/sh\nexec sleep 1000\n")
+    os.chmod(hanging, 0o755)
+    places = {name: world.make_directory(f"hang-{name}") for name in ("state", "runtime")}
+    reading, writing = os.pipe()
+    began = time.monotonic()
+    process = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", f"mount --bind {hanging} /usr/bin/newuidmap && exec \"$@\"",
+         "sh", "setpriv", "--reuid", str(world.uid), "--regid", str(world.gid), "--clear-groups",
+         *world.keeper_command(writing, **places)],
+        pass_fds=[writing], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+        env={"PATH": "/usr/bin:/bin"})
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as ready:
+        said = ready.read()
+    assert process.wait(wire.DEADLINE) != 0
+    assert said.startswith("error newuidmap 110 ") and "directory service" in said, said
+    assert 19 < time.monotonic() - began < 40
 
 
 def test_groups_of_sessions(world):
