@@ -122,6 +122,8 @@ public struct WireSession: Codable, Sendable, Hashable {
     public var participants: [WireUser]
     /// The running turn, while `status` is active.
     public var turn: WireTurn?
+    /// What protects it; only where one session is asked for, and once its sandbox has run.
+    public var isolation: WireIsolation?
 
     public init(
         id: String, shortId: String, agent: WireAgentReference, status: SessionStatus,
@@ -146,6 +148,21 @@ public struct WireSession: Codable, Sendable, Hashable {
         self.creator = creator
         self.participants = participants
         self.turn = turn
+    }
+}
+
+/// The measures that protect a session, by their names (`docs/security.md`).
+public struct WireIsolation: Codable, Sendable, Hashable {
+    public var inForce: [String]
+    /// What this host's kernel or set-up does not provide.
+    public var missing: [String]
+    /// Version of the kernel's Landlock interface; 0 where there is none.
+    public var landlock: Int
+
+    public init(inForce: [String], missing: [String], landlock: Int) {
+        self.inForce = inForce
+        self.missing = missing
+        self.landlock = landlock
     }
 }
 

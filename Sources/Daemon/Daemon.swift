@@ -119,13 +119,13 @@ public struct Daemon: Sendable {
         let (uid, gid) = serviceIDs(config)
         var identity: [String] = []
         if isRoot {
-            let first = config.subordinateFirst ?? defaultServiceID + 1
-            let range = "\(first):\(config.subordinateCount ?? 65536)"
-            identity = [
-                "--service-uid", "\(uid)", "--service-gid", "\(gid)", "--sub-uid", range,
-                "--sub-gid",
-                range,
-            ]
+            identity = ["--service-uid", "\(uid)", "--service-gid", "\(gid)"]
+            // Otherwise the keeper takes a range that no other one has.
+            if config.subordinateFirst != nil || config.subordinateCount != nil {
+                let first = config.subordinateFirst ?? defaultServiceID + 1
+                let range = "\(first):\(config.subordinateCount ?? 65536)"
+                identity += ["--sub-uid", range, "--sub-gid", range]
+            }
         }
         let process = LauncherProcess(
             executable: options.launcher, directories: directories, identityArguments: identity)

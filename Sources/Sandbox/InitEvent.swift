@@ -54,15 +54,18 @@ public struct InitState: Sendable, Hashable {
     public var logStart: UInt64
     public var logEnd: UInt64
     public var inputAccepted: UInt64
+    public var isolation: Isolation
 
     public init(
-        generation: UInt64, running: Bool, logStart: UInt64, logEnd: UInt64, inputAccepted: UInt64
+        generation: UInt64, running: Bool, logStart: UInt64, logEnd: UInt64, inputAccepted: UInt64,
+        isolation: Isolation = Isolation(measures: 0, landlock: 0)
     ) {
         self.generation = generation
         self.running = running
         self.logStart = logStart
         self.logEnd = logEnd
         self.inputAccepted = inputAccepted
+        self.isolation = isolation
     }
 }
 

@@ -110,7 +110,10 @@ public final class InitLink: Sendable {
                         running: fields.number(CSANDBOX_TAG_RUNNING) == 1,
                         logStart: fields.number(CSANDBOX_TAG_LOG_START) ?? 0,
                         logEnd: fields.number(CSANDBOX_TAG_LOG_END) ?? 0,
-                        inputAccepted: fields.number(CSANDBOX_TAG_INPUT_ACCEPTED) ?? 0)))
+                        inputAccepted: fields.number(CSANDBOX_TAG_INPUT_ACCEPTED) ?? 0,
+                        isolation: Isolation(
+                            measures: fields.number(CSANDBOX_TAG_MEASURES) ?? 0,
+                            landlock: fields.number(CSANDBOX_TAG_LANDLOCK) ?? 0))))
         case UInt16(CSANDBOX_INIT_LOG.rawValue):
             guard let records = LogRecord.parse(packet.payload, offset: packet.offset) else {
                 return close()

@@ -33,14 +33,14 @@ extension APIServer {
         group.get("/resolve") { request, context in
             let id = try await supervisor.resolve(
                 request.query("prefix") ?? "", caller: context.caller)
-            return try Answer.json(try await supervisor.show(try await supervisor.record(id)))
+            return try Answer.json(try await supervisor.show(id))
         }
     }
 
     func addConversationRoutes(to group: RouterGroup<PeerContext>) {
         group.get { _, context in
             let id = try await supervisor.resolve(context.parameter("id"), caller: context.caller)
-            return try Answer.json(try await supervisor.show(try await supervisor.record(id)))
+            return try Answer.json(try await supervisor.show(id))
         }
         group.delete { _, context in
             try await supervisor.discard(context.parameter("id"), caller: context.caller)

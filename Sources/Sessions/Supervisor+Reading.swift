@@ -1,6 +1,7 @@
 public import API
 internal import AgentProtocols
 internal import Foundation
+internal import Sandbox
 internal import Settings
 
 // What only reads: finding, listing, showing.
@@ -47,6 +48,22 @@ extension Supervisor {
             throw WireError(error, "The session could not be read")
         }
         throw .notFound(id.short)
+    }
+
+    /// A session with everything that is known of it.
+    public func show(_ id: SessionID) async throws(WireError) -> WireSession {
+        var session = try await show(try await record(id))
+        do throws(StoreError) {
+            if let isolation = try await context.store.sandbox(id)?.isolation {
+                session.isolation = WireIsolation(
+                    inForce: isolation.names(inForce: true),
+                    missing: isolation.names(inForce: false),
+                    landlock: Int(clamping: isolation.landlock))
+            }
+        } catch {
+            throw WireError(error, "The session could not be read")
+        }
+        return session
     }
 
     /// A session as the API shows it.

@@ -35,7 +35,8 @@ public struct SupervisorConfig: Sendable, Hashable {
     /// Host id of the service when started by root; nil: 1900000000.
     public var serviceUID: UInt32?
     public var serviceGID: UInt32?
-    /// First subordinate id and count when started by root; nil: 1900000001, 65536.
+    /// First subordinate id and count when started by root; nil: the launcher takes 65536 that no
+    /// other supervisor has.
     public var subordinateFirst: UInt32?
     public var subordinateCount: UInt32?
     /// trace, debug, info, notice, warning, error or critical.

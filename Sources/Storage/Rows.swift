@@ -101,10 +101,11 @@ enum Rows {
         try db.execute(
             sql: """
                 INSERT INTO sandbox (session_id, block, pid, start_time, nonce, log_offset, input_base,
-                    pending_input, input_end, machine, boot_id)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    pending_input, input_end, machine, boot_id, isolation)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (session_id) DO UPDATE SET pid = excluded.pid,
-                    boot_id = excluded.boot_id, start_time = excluded.start_time, nonce = excluded.nonce,
+                    boot_id = excluded.boot_id, isolation = excluded.isolation,
+                    start_time = excluded.start_time, nonce = excluded.nonce,
                     log_offset = excluded.log_offset, input_base = excluded.input_base,
                     pending_input = excluded.pending_input, input_end = excluded.input_end,
                     machine = excluded.machine
@@ -114,7 +115,7 @@ enum Rows {
                 box.process.map { Int64(bitPattern: $0.startTime) }, Data(box.nonce),
                 Int64(bitPattern: box.logOffset), Int64(bitPattern: box.inputBase),
                 Data(box.pendingInput), box.inputEnd.map { Int64(bitPattern: $0) },
-                try encode(box.machine), box.bootID,
+                try encode(box.machine), box.bootID, try box.isolation.map(encode),
             ])
     }
 
@@ -195,6 +196,7 @@ enum Rows {
             box.process = ProcessIdentity(pid: pid, startTime: UInt64(bitPattern: start))
         }
         box.bootID = row["boot_id"]
+        box.isolation = try (row["isolation"] as Data?).map { try decode(Isolation.self, $0) }
         box.nonce = [UInt8](row["nonce"] as Data)
         box.logOffset = UInt64(bitPattern: row["log_offset"] as Int64)
         box.inputBase = UInt64(bitPattern: row["input_base"] as Int64)

@@ -115,11 +115,13 @@ enum Schema {
                 """)
     }
 
-    /// The boot that a process belongs to; requests that clients may repeat.
+    /// The boot that a process belongs to, what protects a session; requests that clients may
+    /// repeat.
     private static func bootsAndKeys(_ db: Database) throws {
         try db.execute(
             sql: """
                 ALTER TABLE sandbox ADD COLUMN boot_id TEXT;
+                ALTER TABLE sandbox ADD COLUMN isolation BLOB;
                 CREATE TABLE idempotency (
                     uid INTEGER NOT NULL,
                     scope TEXT NOT NULL,

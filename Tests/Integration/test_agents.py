@@ -171,3 +171,17 @@ def test_session_keeps_its_version(world):
     equal(world.ask(newer, "x"), "two!\n")
     equal(world.ask(session, "x"), "one\n")
     equal((session["agent"]["version"], newer["agent"]["version"]), (1, 2))
+
+
+def test_what_protects_a_session_is_shown(world):
+    world.start()
+    session = world.create("shell")
+    isolation = world.show(session)["isolation"]
+    for name in ("user-namespace", "own-ids", "calls", "capabilities", "no-new-privileges", "read-only-root"):
+        check(name in isolation["in_force"], f"{name}: {isolation}")
+    check(not set(isolation["missing"]) & set(isolation["in_force"]), str(isolation))
+    check(all(name.startswith(("landlock", "control-group", "ipc-limits")) for name in isolation["missing"]),
+          f"only what a session may do without: {isolation['missing']}")
+    world.kill()
+    world.start()
+    equal(world.show(session)["isolation"], isolation, "also after a restart")

@@ -102,6 +102,7 @@ extension SessionDriver {
             mailbox.yield(.fromInit(epoch: number, event))
         }
         link = newLink
+        sandbox?.isolation = state.isolation
         inputAccepted = state.inputAccepted
         // Input of an agent that has ended may have been dropped before init saw it (`dropInput`):
         // what follows begins where init stands, or it would wait for the missing bytes for ever.

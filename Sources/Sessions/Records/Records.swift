@@ -116,6 +116,8 @@ public struct SandboxRecord: Sendable, Hashable, Codable {
     public var process: ProcessIdentity?
     /// The boot that `process` belongs to; after another one its pid means nothing.
     public var bootID: String?
+    /// What protects the session, as its newest init has said.
+    public var isolation: Isolation?
     /// What init asks for on its control socket.
     public var nonce: [UInt8]
     /// Log offset up to which everything is stored.
