@@ -167,8 +167,8 @@ static void plan_limits(struct csandbox_plan *plan) {
         // 1, not 0: a core_pattern that is a pipe ignores 0, and 1 byte is below the smallest core
         // file (core(5)).
         {RLIMIT_CORE, 1},           {RLIMIT_NOFILE, 65536},    {RLIMIT_NPROC, 4096},
-        // The service's own limits of these, 8 MiB and 800 KiB where nobody changed them, hold for
-        // all its sessions together (ucounts of user_namespaces(7)); so none gets more than a quarter.
+        // The service's own limits of the first two, 8 MiB and 800 KiB where nobody changed them,
+        // hold for all its sessions together (user_namespaces(7)): none gets more than a quarter.
         {RLIMIT_MEMLOCK, 2u << 20}, {RLIMIT_MSGQUEUE, 204800}, {RLIMIT_SIGPENDING, 16384},
         {RLIMIT_RTPRIO, 0},
         {RLIMIT_NICE, 0},

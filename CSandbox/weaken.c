@@ -40,38 +40,19 @@ static bool weakened_part(const char *kind, const char *name) {
     return csandbox_weakened(both);
 }
 
-int csandbox_weakened_names(const char *kind, int (*each)(void *context, const char *name),
-                            void *context) {
+unsigned csandbox_weakened_numbers(const char *kind, unsigned *numbers, unsigned max) {
     size_t length;
+    unsigned count = 0;
     const size_t prefix = strlen(kind);
     for (const char *at = list(); (at = next_entry(at, &length)) != NULL; at += length) {
         char name[128];
         if (length <= prefix + 1 || strncmp(at, kind, prefix) != 0 || at[prefix] != ' ') continue;
         (void)snprintf(name, sizeof name, "%.*s", (int)(length - prefix - 1), at + prefix + 1);
-        const int result = each(context, name);
-        if (result < 0) return result;
+        const bool digits = name[0] >= '0' && name[0] <= '9';
+        const int number = digits ? (int)strtol(name, NULL, 0) : seccomp_syscall_resolve_name(name);
+        if (number >= 0 && count < max) numbers[count++] = (unsigned)number;
     }
-    return 0;
-}
-
-struct numbers {
-    unsigned *list, count, max;
-};
-
-static int take_number(void *context, const char *name) {
-    struct numbers *numbers = context;
-    const bool digits = name[0] >= '0' && name[0] <= '9';
-    const int number =
-        digits ? (int)strtol(name, NULL, 0) : seccomp_syscall_resolve_name(name);
-    if (number >= 0 && numbers->count < numbers->max)
-        numbers->list[numbers->count++] = (unsigned)number;
-    return 0;
-}
-
-unsigned csandbox_weakened_numbers(const char *kind, unsigned *found, unsigned max) {
-    struct numbers numbers = {found, 0, max};
-    (void)csandbox_weakened_names(kind, take_number, &numbers);
-    return numbers.count;
+    return count;
 }
 
 bool csandbox_weaken_op(struct csandbox_op *op) {

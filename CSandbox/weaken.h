@@ -16,13 +16,9 @@
 // Whether `name` is in the list.
 bool csandbox_weakened(const char *_Nonnull name);
 #define WEAKENED(name) csandbox_weakened(name)
-// The numbers N of the lines `kind N`, at most `max`; how many.
+// The numbers N of the lines `kind N`, at most `max`; how many. A name is that of a system call.
 unsigned csandbox_weakened_numbers(const char *_Nonnull kind, unsigned *_Nonnull numbers,
                                    unsigned max);
-// The names NAME of the lines `kind NAME`: calls `each` with them until it fails.
-int csandbox_weakened_names(const char *_Nonnull kind,
-                            int (*_Nonnull each)(void *_Nonnull context, const char *_Nonnull name),
-                            void *_Nonnull context);
 // Changes an operation of a plan; true: it is left out.
 struct csandbox_op;
 bool csandbox_weaken_op(struct csandbox_op *_Nonnull op);
@@ -43,7 +39,6 @@ int csandbox_weaken_read(struct csandbox_server *_Nonnull server,
 #define WEAKENED_BUILD false
 #define WEAKENED(name) false
 #define csandbox_weakened_numbers(kind, numbers, max) 0u
-#define csandbox_weakened_names(kind, each, context) 0
 #define csandbox_weaken_op(op) false
 #define csandbox_weaken_attributes(name, attributes) (attributes)
 #define csandbox_weaken_namespaces(flags) (flags)
