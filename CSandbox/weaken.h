@@ -1,4 +1,4 @@
-// For the isolation tests only: leaves single protections out, by name, so that a test can show what
+// For isolation tests only: leaves single protections out, by name, so that a test can show what
 // each of them stops. Without CSANDBOX_WEAKEN, as in every build that is installed, nothing of this
 // exists: the answers are constant and no name is in the program.
 //
