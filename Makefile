@@ -9,8 +9,8 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib/superserve
 sharedir = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: build run test test-unit test-isolation test-integration test-crash chaos test-newcomer analyze fuzz \
-    bench bench-recovery fmt lint install uninstall clean
+.PHONY: build run test test-unit test-isolation test-isolation-long test-integration test-crash chaos \
+    test-newcomer analyze fuzz bench bench-isolation bench-recovery fmt lint install uninstall clean
 
 build:
 	@scripts/bootstrap build
@@ -27,6 +27,10 @@ test-unit:
 
 test-isolation:
 	@scripts/test isolation leaks
+
+# More sessions and races than in CI: about half an hour.
+test-isolation-long:
+	@ISOLATION_FLAGS="--cycles 1000 --swaps 1000000" scripts/test isolation leaks
 
 test-integration:
 	@scripts/test integration leaks
@@ -49,6 +53,12 @@ bench:
 	@scripts/bootstrap build run bench
 	@scripts/build release
 	@python3 Benchmarks/start-time.py --count $(N)
+
+# Which doors are open in which sandbox: ours and others. Needs root.
+bench-isolation:
+	@scripts/bootstrap build run peers
+	@scripts/build release
+	@python3 Benchmarks/isolation.py
 
 bench-recovery:
 	@scripts/bootstrap build run test

@@ -1,6 +1,7 @@
 // PID 1 of a session: reads what the launcher left for it, gives up power, then serves until it
 // leaves.
 #include "init.h"
+#include "weaken.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -225,6 +226,7 @@ static int loop(struct csandbox_init *init) {
 int csandbox_init_main(const char *measures) {
     struct boot_block boot = {0};
     struct csandbox_failure failure;
+    csandbox_weaken_inherit();
     instance.protection.measures = strtoull(measures, NULL, 16);
     const int result = prepare(&instance, &boot, &failure);
     const bool told = result == 0

@@ -1,5 +1,6 @@
 // Between fork and exec of an agent: everything is taken away, then the program runs.
 #include "init.h"
+#include "weaken.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -75,7 +76,10 @@ static void place_descriptors(int in, int out, int err, int report_fd) {
     if (dup2(from[0], 0) < 0 || dup2(from[1], 1) < 0 || dup2(from[2], 2) < 0 ||
         dup3(from[3], REPORT_FD, O_CLOEXEC) < 0)
         _exit(127);
-    if (syscall(SYS_close_range, REPORT_FD + 1, ~0U, 0) != 0) fail(errno, "close_range", "");
+    if (WEAKENED("close on exec"))
+        for (int fd = REPORT_FD + 1; fd < 1024; fd++) (void)fcntl(fd, F_SETFD, 0);
+    if (!WEAKENED("close range") && syscall(SYS_close_range, REPORT_FD + 1, ~0U, 0) != 0)
+        fail(errno, "close_range", "");
 }
 
 // Raising needs no privilege. While still uid 0: afterwards the file belongs to somebody else.

@@ -5,6 +5,7 @@
 // see each other in /proc, and what an agent left running must stay within reach of the next one.
 #include "init.h"
 #include "measures.h"
+#include "weaken.h"
 
 #include <fcntl.h>
 #include <linux/landlock.h>
@@ -73,6 +74,7 @@ static int add_rule(int ruleset, const char *path, uint64_t rights,
 
 int csandbox_enter_landlock(uint64_t *measures, uint64_t *version,
                             struct csandbox_failure *failure) {
+    if (WEAKENED("landlock domain")) return 0;
     const long newest =
         syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     *version = newest > 0 ? (uint64_t)newest : 0;

@@ -1,5 +1,6 @@
 // The launcher: prepares once what all sessions share, then serves requests from one loop.
 #include "serve.h"
+#include "weaken.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -105,7 +106,8 @@ static _Noreturn void loop(struct csandbox_server *server) {
 
 // No core dump, no debugger, no new privileges; ends with its keeper.
 static int harden(struct csandbox_failure *failure) {
-    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
+        (!WEAKENED_BUILD && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) ||
         prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ||
         prctl(PR_SET_NAME, "superserve-launcher", 0, 0, 0) < 0)
         return csandbox_fail(failure, "launcher", errno, "prctl");

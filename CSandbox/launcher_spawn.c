@@ -1,6 +1,7 @@
 // SPAWN: from the request to the answer. The loop never waits for a sandbox: its report, its end
 // and its time limit arrive as events.
 #include "serve.h"
+#include "weaken.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -56,6 +57,7 @@ static int start(struct csandbox_server *server, const struct request *request,
     const struct csandbox_places places = {server->state_path, server->runtime_path,
                                            server->sessions_fd};
     __attribute__((cleanup(csandbox_trees_close))) struct csandbox_trees trees;
+    if (csandbox_weaken_read(server, failure) < 0) return -failure->error;
     if (csandbox_trees_open(&trees, &places, request->session, request->block, payload, failure) <
             0 ||
         csandbox_plan_build(&plan, &trees, failure) < 0)

@@ -2,6 +2,7 @@
 // list; the child only follows it.
 #include "launcher.h"
 #include "measures.h"
+#include "weaken.h"
 
 #include <string.h>
 #include <sys/resource.h>
@@ -9,6 +10,7 @@
 #define COMMON (MS_NOSUID | MS_NODEV)
 
 static void add(struct csandbox_plan *plan, struct csandbox_op op) {
+    if (csandbox_weaken_op(&op)) return;
     // Counted even when there is no room, so that csandbox_plan_build can refuse.
     if (plan->count < CSANDBOX_OPS_MAX) plan->ops[plan->count] = op;
     plan->count++;
@@ -59,6 +61,15 @@ static void add_read_only(struct csandbox_plan *plan, const char *target) {
                                    .optional = true});
 }
 
+static void add_sysctl(struct csandbox_plan *plan, const char *target, const char *value) {
+    add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_WRITE,
+                                   .stage = "namespace limits",
+                                   .fd = -1,
+                                   .target = target,
+                                   .data = value,
+                                   .optional = true});
+}
+
 // While /proc/sys can still be written, namespaces are used up for good: a second wall behind the
 // seccomp program. It needs CAP_SYS_RESOURCE in the session's user namespace, and comes after every
 // mount, because open_tree(2) makes a mount namespace too (sysctls in user_namespaces(7)).
@@ -70,12 +81,11 @@ static void plan_namespaces(struct csandbox_plan *plan) {
         "proc/sys/user/max_cgroup_namespaces", "proc/sys/user/max_time_namespaces",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_WRITE,
-                                       .stage = "namespace limits",
-                                       .fd = -1,
-                                       .target = names[i],
-                                       .data = "0",
-                                       .optional = true});
+        add_sysctl(plan, names[i], "0");
+    // What the kernel counts for all sessions of a service together, and has 128 and some hundred
+    // thousand of: without a limit of its own, one session could take them all (inotify(7)).
+    add_sysctl(plan, "proc/sys/user/max_inotify_instances", "32");
+    add_sysctl(plan, "proc/sys/user/max_inotify_watches", "65536");
     add_read_only(plan, "proc/sys");
 }
 
@@ -157,7 +167,9 @@ static void plan_limits(struct csandbox_plan *plan) {
         // 1, not 0: a core_pattern that is a pipe ignores 0, and 1 byte is below the smallest core
         // file (core(5)).
         {RLIMIT_CORE, 1},           {RLIMIT_NOFILE, 65536},    {RLIMIT_NPROC, 4096},
-        {RLIMIT_MEMLOCK, 8u << 20}, {RLIMIT_MSGQUEUE, 819200}, {RLIMIT_SIGPENDING, 16384},
+        // The service's own limits of the first two, 8 MiB and 800 KiB where nobody changed them,
+        // hold for all its sessions together (user_namespaces(7)): none gets more than a quarter.
+        {RLIMIT_MEMLOCK, 2u << 20}, {RLIMIT_MSGQUEUE, 204800}, {RLIMIT_SIGPENDING, 16384},
         {RLIMIT_RTPRIO, 0},
         {RLIMIT_NICE, 0},
     };
@@ -176,7 +188,7 @@ int csandbox_plan_build(struct csandbox_plan *plan, const struct csandbox_trees 
     if (own_root) plan_own_root(plan, trees);
     plan_proc(plan);
     add_mount(plan, "devpts", "dev/pts", MS_NOSUID | MS_NOEXEC,
-              "newinstance,ptmxmode=0666,mode=0620");
+              "newinstance,ptmxmode=0666,mode=0620,max=256"); // the host has 4096 for all sessions
     add_mount(plan, "tmpfs", "dev/shm", COMMON | MS_NOEXEC, "size=256m,nr_inodes=16384,mode=1777");
     add_mount(plan, "tmpfs", "tmp", COMMON, "size=512m,nr_inodes=131072,mode=1777");
     add_mount(plan, "tmpfs", "run", COMMON, "size=16m,nr_inodes=4096,mode=0755");

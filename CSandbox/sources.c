@@ -2,6 +2,7 @@
 // namespace with the service's rights: open_tree(2) here, move_mount(2) in the session, so that no
 // path to them exists there.
 #include "launcher.h"
+#include "weaken.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -114,7 +115,8 @@ static int open_source(const struct csandbox_places *places, const char *stage, 
                              path);
     *tree = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
     if (*tree < 0) return csandbox_fail(failure, stage, errno, "open_tree %.200s", path);
-    struct mount_attr set = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+    const uint64_t attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+    struct mount_attr set = {.attr_set = csandbox_weaken_attributes(stage, attributes),
                              .propagation = MS_PRIVATE};
     if (mount_setattr(*tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &set, sizeof set) < 0)
         return csandbox_fail(failure, stage, errno, "mount_setattr %.200s", path);
@@ -183,7 +185,8 @@ static int open_own(int session_fd, const char *name, uint64_t block, int *tree,
                              "%s does not belong to block %llu: prepare the session first", name,
                              (unsigned long long)block);
     *tree = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
-    struct mount_attr set = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+    const uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+    struct mount_attr set = {.attr_set = csandbox_weaken_attributes(name, attributes),
                              .propagation = MS_PRIVATE};
     if (*tree < 0 || mount_setattr(*tree, "", AT_EMPTY_PATH, &set, sizeof set) < 0)
         return csandbox_fail(failure, name, errno, "clone the mount of %s", name);

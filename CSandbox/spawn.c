@@ -3,6 +3,7 @@
 // (signal-safety(7)).
 #include "launcher.h"
 #include "measures.h"
+#include "weaken.h"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -103,7 +104,11 @@ static void become_init(const struct csandbox_spawn_inputs *inputs, uint64_t mea
     char set[20];
     (void)snprintf(set, sizeof set, "%llx", (unsigned long long)measures);
     char *const arguments[] = {name, mode, set, NULL};
+#ifdef CSANDBOX_WEAKEN
+    char *const *environment = csandbox_weaken_environment();
+#else
     char *const environment[] = {NULL};
+#endif
     execveat(program_fd, "", arguments, environment, AT_EMPTY_PATH);
     (void)csandbox_fail(failure, "init", errno,
                         "execute the launcher program (is it readable for everyone?)");
@@ -126,7 +131,7 @@ static _Noreturn void run_child(const struct csandbox_spawn_inputs *inputs, bool
 static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2], int *pidfd,
                        struct csandbox_failure *failure) {
     struct clone_args arguments = {
-        .flags = NAMESPACES | CLONE_CLEAR_SIGHAND | CLONE_PIDFD,
+        .flags = csandbox_weaken_namespaces(NAMESPACES) | CLONE_CLEAR_SIGHAND | CLONE_PIDFD,
         .pidfd = (uint64_t)(uintptr_t)pidfd,
         .exit_signal = SIGCHLD,
     };
@@ -169,7 +174,7 @@ static int set_oom_score(pid_t pid, struct csandbox_failure *failure) {
     CSANDBOX_AUTO_FD int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0 || read(fd, text, sizeof text - 1) < 0)
         return csandbox_fail(failure, "process", errno, "read %s", path);
-    if (atoi(text) >= OOM_SCORE) return 0;
+    if (atoi(text) >= OOM_SCORE || WEAKENED("raised oom score")) return 0;
     const int length = snprintf(text, sizeof text, "%d", OOM_SCORE);
     if (pwrite(fd, text, (size_t)length, 0) != length)
         return csandbox_fail(failure, "process", errno, "write %s", path);

@@ -2,6 +2,7 @@
 // session's clone3 copies it, which is cheap because it has few mounts, and the kernel locks them
 // all together for the session.
 #include "launcher.h"
+#include "weaken.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -36,8 +37,8 @@ static int take_tree(struct pieces *pieces, const char *source, uint64_t attribu
     CSANDBOX_AUTO_FD int fd = open_tree(
         AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW);
     if (fd < 0) return csandbox_fail(failure, "template", errno, "open_tree %s", source);
-    struct mount_attr set = {.attr_set = attributes};
-    if (attributes != 0 &&
+    struct mount_attr set = {.attr_set = csandbox_weaken_attributes(source + 1, attributes)};
+    if (set.attr_set != 0 &&
         mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &set, sizeof set) < 0)
         return csandbox_fail(failure, "template", errno, "mount_setattr %s", source);
     struct piece *piece = &pieces->list[pieces->count];
@@ -100,7 +101,8 @@ static int take_system(struct pieces *pieces, struct links *links,
     }
     // A session may mount its own /proc only where its namespace already shows one that nothing
     // covers.
-    return take_tree(pieces, "/proc", 0, true, failure);
+    const uint64_t inert = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    return take_tree(pieces, "/proc", inert, true, failure);
 }
 
 static int make_skeleton(int root, const struct links *links, const char *shell,

@@ -32,41 +32,12 @@ public struct AgentTrees: Sendable {
     func copy(_ source: String, maximumBytes: Int) throws -> Staged {
         let staged = try stage()
         do {
-            var budget = maximumBytes
-            try copyContents(of: source, to: staged.path, budget: &budget)
+            var copy = TreeCopy(of: source, maximumBytes: maximumBytes)
+            try copy.run(into: staged.path)
             return staged
         } catch {
             remove(staged.path)
             throw error
-        }
-    }
-
-    private func copyContents(of source: String, to target: String, budget: inout Int) throws {
-        let manager = FileManager.default
-        for name in try manager.contentsOfDirectory(atPath: source).sorted() {
-            let from = source + "/" + name
-            let to = target + "/" + name
-            let attributes = try manager.attributesOfItem(atPath: from)
-            switch attributes[.type] as? FileAttributeType {
-            case .typeDirectory:
-                try manager.createDirectory(atPath: to, withIntermediateDirectories: false)
-                chmod(to, 0o755)
-                try copyContents(of: from, to: to, budget: &budget)
-            case .typeRegular:
-                budget -= (attributes[.size] as? Int ?? 0) + 512
-                guard budget >= 0 else {
-                    throw WireError(code: .tooLarge, message: "\(source) is too large for an agent")
-                }
-                try manager.copyItem(atPath: from, toPath: to)
-                let mode = (attributes[.posixPermissions] as? Int ?? 0) & 0o111 != 0 ? 0o755 : 0o644
-                chmod(to, mode_t(mode))
-            case .typeSymbolicLink:
-                let link = try manager.destinationOfSymbolicLink(atPath: from)
-                if !link.hasPrefix("/"), !link.split(separator: "/").contains("..") {
-                    try manager.createSymbolicLink(atPath: to, withDestinationPath: link)
-                }
-            default: continue
-            }
         }
     }
 
