@@ -9,7 +9,8 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib/superserve
 sharedir = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: build run test test-unit test-isolation test-integration test-newcomer bench fmt lint install uninstall clean
+.PHONY: build run test test-unit test-isolation test-integration test-vm \
+    test-newcomer bench fmt lint install uninstall clean
 
 build:
 	@scripts/bootstrap build
@@ -29,6 +30,10 @@ test-isolation:
 
 test-integration:
 	@scripts/test integration leaks
+
+# On Debian's kernel 6.1 with systemd and cgroup v2. All of it, for an hour or so: scripts/test vm-all
+test-vm:
+	@scripts/test vm leaks
 
 # The two commands of README.md on a fresh Debian: needs root and about half an hour.
 test-newcomer:

@@ -15,7 +15,7 @@ import time
 
 CONTROLLERS = {"cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"}
 # What the kernel says when something in it went wrong.
-ALARM = re.compile(r"\bBUG:|\bOops\b|WARNING: |Call Trace:|general protection|hung task|blocked for more than")
+ALARM = re.compile(r"\bBUG:|\bOops\b|WARNING: |general protection|hung task|blocked for more than")
 LANDLOCK_CREATE_RULESET = 444
 
 
