@@ -15,6 +15,8 @@ import subprocess
 import tempfile
 import time
 
+# How much slower than an ordinary machine this one is; an emulated processor is many times.
+SLOWNESS = float(os.environ.get("SUPERSERVE_TEST_SLOWNESS", "1"))
 BIN = os.environ.get("SUPERSERVE_BIN") or os.path.join(os.getcwd(), ".build/debug")
 
 
@@ -33,6 +35,7 @@ def equal(found, expected, what=""):
 
 def eventually(probe, what, seconds=20.0):
     """Waits until `probe` returns something true; the deadline is the test's, not the machine's."""
+    seconds *= SLOWNESS
     end = time.monotonic() + seconds
     while True:
         found = probe()
@@ -46,7 +49,7 @@ def eventually(probe, what, seconds=20.0):
 class Connection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path, timeout=60):
+    def __init__(self, path, timeout=60 * SLOWNESS):
         super().__init__("localhost", timeout=timeout)
         self.path = path
 
@@ -235,7 +238,7 @@ class World:
         return self.request("POST", path, body)
 
     def stream(self, method, path, body=None, headers=None):
-        connection = Connection(self.socket, timeout=300)
+        connection = Connection(self.socket, timeout=300 * SLOWNESS)
         connection.request(method, path, body=json.dumps(body) if body else None, headers=headers or {})
         response = connection.getresponse()
         check(response.status == 200, f"{path}: {response.status} {response.read() if response.status != 200 else ''}")
@@ -274,7 +277,7 @@ class World:
     def cli(self, *arguments, user=None, stdin=subprocess.DEVNULL, timeout=60, input=None):
         options = {"input": input} if input is not None else {"stdin": stdin}
         return subprocess.run(
-            [f"{BIN}/superserve", *arguments], capture_output=True, text=True, timeout=timeout,
+            [f"{BIN}/superserve", *arguments], capture_output=True, text=True, timeout=timeout * SLOWNESS,
             env=self.environment(), cwd=self.dir, **options, **self.demoted(user))
 
 

@@ -41,8 +41,10 @@ def processes():
     return found
 
 
-def listed():
-    return {session["id"]: session for session in json.loads(superserve("sessions", "list", "--json"))["sessions"]}
+def listed(status):
+    """Ids of the caller's sessions in that state; ended ones stay in the list for a while."""
+    sessions = json.loads(superserve("sessions", "list", "--json"))["sessions"]
+    return [session["id"] for session in sessions if session["status"] == status]
 
 
 class Conversation:
@@ -65,10 +67,9 @@ class Conversation:
             assert not outside <= os.geteuid() < outside + count, f"the caller is in the map: {maps}"
 
     def find(self):
-        sessions = listed()
+        sessions = listed("idle")
         assert len(sessions) == 1, sessions
-        self.id, session = sessions.popitem()
-        assert session["status"] == "idle", session
+        self.id = sessions[0]
 
     def find_group(self):
         top = "/sys/fs/cgroup" + self.group
@@ -79,15 +80,15 @@ class Conversation:
             assert file.read().split(), "the session's init is in its group"
 
     def resume(self):
-        said = superserve("sessions", "resume", self.id, "cat file; ls /proc | grep -c '^[0-9]'", "--single")
-        assert said.splitlines()[0] == "kept", said
+        said = superserve("sessions", "resume", self.id, "cat file", "--single")
+        assert said == "kept\n", said
 
     def copy(self):
         assert superserve("sessions", "cp", f"{self.id}:file", "-") == "kept\n"
 
     def end(self):
         superserve("sessions", "end", self.id)
-        assert self.id not in listed()
+        assert self.id in listed("ended") and not listed("idle")
 
     def stop(self):
         superserve("supervisor", "stop")

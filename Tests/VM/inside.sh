@@ -10,7 +10,7 @@ cd "$payload" || exit 1
 . ./options
 exec 2>&1
 export SUPERSERVE_BIN=$payload/bin PATH=$payload/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE=1 SUPERSERVE_TEST_SLOWNESS=$slowness
 work=$(mktemp -d)
 account=tester
 

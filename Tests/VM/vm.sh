@@ -90,7 +90,7 @@ make_payload() {
     cp -R "$repository/config/agents" "$tree/share/superserve/agents"
     cp -R "$repository/scripts/lib" "$repository/scripts/leak-check" "$tree/scripts/"
     cp -R "$repository/Tests" "$repository/CSandbox" "$tree/"
-    printf 'all=%q only=%q\n' "$all" "$only" >"$tree/options"
+    printf 'all=%q only=%q slowness=%q\n' "$all" "$only" "$slowness" >"$tree/options"
     mksquashfs "$tree" "$work/payload.squashfs" -all-root -no-progress -quiet -noI -noD -noF -noX >"$work/log" 2>&1 ||
         { cat "$work/log" >&2; die "the disk with the programs could not be made"; }
     rm -rf "$tree"
@@ -111,14 +111,17 @@ kvm_works() {
     grep -q 'Unable to mount root fs' "$work/kvm" 2>/dev/null
 }
 
-start_machine() {
-    local accelerator=${SUPERSERVE_VM_ACCEL:-}
-    [ -n "$accelerator" ] || { if kvm_works; then accelerator=kvm; else accelerator=tcg; fi; }
-    case $accelerator in
-    kvm) accelerator=(-accel kvm -cpu host) ;;
-    tcg) accelerator=(-accel "tcg,thread=multi" -cpu max) ;;
-    *) die "SUPERSERVE_VM_ACCEL is '$accelerator', not kvm or tcg" ;;
+choose_accelerator() {
+    local wanted=${SUPERSERVE_VM_ACCEL:-}
+    [ -n "$wanted" ] || { if kvm_works; then wanted=kvm; else wanted=tcg; fi; }
+    case $wanted in
+    kvm) accelerator=(-accel kvm -cpu host) slowness=2 ;;
+    tcg) accelerator=(-accel "tcg,thread=multi" -cpu max) slowness=10 ;;
+    *) die "SUPERSERVE_VM_ACCEL is '$wanted', not kvm or tcg" ;;
     esac
+}
+
+start_machine() {
     say "starting: ${accelerator[*]}"
     : >"$work/results"
     # The kernel kills it when this script dies, however that happens. Its writes go to a file in TMPDIR.
@@ -163,6 +166,7 @@ follow_machine() {
 }
 
 find_image
+choose_accelerator
 make_payload
 start_machine
 follow_machine

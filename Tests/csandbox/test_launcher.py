@@ -656,7 +656,7 @@ def test_sessions_outlive_the_launcher(world):
         fresh.launcher = fresh.connect()
         with fresh.session() as other:
             other.connect()
-            assert time.monotonic() - began < 1.0, "a new session took too long"
+            assert time.monotonic() - began < 1.0 * wire.SLOWNESS, "a new session took too long"
             assert launcher_pid(fresh) != before
             # The new launcher knows the old session by its socket, and ends it through the keeper.
             assert session.alive()
