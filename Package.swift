@@ -9,6 +9,9 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
 ]
 
+/// Places where tests kill the supervisor; not in release builds.
+let faultPoints = SwiftSetting.define("SUPERSERVE_FAULT_POINTS", .when(configuration: .debug))
+
 let hardenedC: [CSetting] = [
     .define("_GNU_SOURCE"),
     .unsafeFlags([
@@ -70,7 +73,7 @@ let package = Package(
         .target(
             name: "Sessions",
             dependencies: ["API", "AgentProtocols", "CSandbox", "Settings", "Sandbox", logging],
-            swiftSettings: strict),
+            swiftSettings: strict + [faultPoints]),
         .target(
             name: "Storage",
             dependencies: ["API", "AgentProtocols", "Sandbox", "Sessions", "Settings", grdb],

@@ -24,6 +24,18 @@ static void copy_text(char *to, size_t capacity, const char *from) {
     to[length] = '\0';
 }
 
+static bool send_report(int fd, const struct csandbox_report *report) {
+    size_t done = 0;
+    while (done < sizeof *report) {
+        const ssize_t sent =
+            send(fd, (const char *)report + done, sizeof *report - done, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR) continue;
+        if (sent <= 0) return false; // the launcher is gone: nobody to tell
+        done += (size_t)sent;
+    }
+    return true;
+}
+
 bool csandbox_report_send(int fd, const struct csandbox_failure *failure) {
     struct csandbox_report report;
     memset(&report, 0, sizeof report);
@@ -32,13 +44,12 @@ bool csandbox_report_send(int fd, const struct csandbox_failure *failure) {
         copy_text(report.stage, sizeof report.stage, failure->stage);
         copy_text(report.detail, sizeof report.detail, failure->detail);
     }
-    size_t done = 0;
-    while (done < sizeof report) {
-        const ssize_t sent =
-            send(fd, (const char *)&report + done, sizeof report - done, MSG_NOSIGNAL);
-        if (sent < 0 && errno == EINTR) continue;
-        if (sent <= 0) return false; // the launcher is gone: nobody to tell
-        done += (size_t)sent;
-    }
-    return true;
+    return send_report(fd, &report);
+}
+
+bool csandbox_report_ready(int fd, const struct csandbox_protection *protection) {
+    struct csandbox_report report;
+    memset(&report, 0, sizeof report);
+    report.protection = *protection;
+    return send_report(fd, &report);
 }

@@ -191,6 +191,39 @@ static void check_socketpair(struct csandbox_filter *filter) {
     close_call(filter, opened, ERRNO_RETURN(EAFNOSUPPORT));
 }
 
+// Levels of the protocols that a session can have a socket of, and of those what an agent needs:
+// protocols loaded into a connection (kTLS, ESP), programs for the kernel to run, the tables of
+// firewalls and encryption policies are kernel that nobody in a session has a use for.
+static void check_socket_options(struct csandbox_filter *filter) {
+    static const struct {
+        uint32_t level;
+        uint32_t refused[5]; // ends with 0
+        uint32_t refused_from;
+    } levels[] = {
+        // SO_ATTACH_FILTER, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF and _EBPF
+        {SOL_SOCKET, {26, 50, 51, 52, 0}, UINT32_MAX},
+        {0 /* IP */, {16, 17, 0}, 64},              // encryption policies; iptables and its like
+        {6 /* TCP */, {31, 0}, UINT32_MAX},         // TCP_ULP
+        {17 /* UDP */, {100, 0}, UINT32_MAX},       // UDP_ENCAP
+        {41 /* IPv6 */, {34, 35, 64, 65, 0}, 128},  // encryption policies; ip6tables
+        {270 /* netlink */, {0}, UINT32_MAX},
+    };
+    const uint32_t opened = open_call(filter, __NR_setsockopt);
+    load(filter, LOW(1));
+    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
+        const uint32_t level = open_call(filter, levels[i].level);
+        load(filter, LOW(2));
+        for (const uint32_t *option = levels[i].refused; *option != 0; option++)
+            when_equal(filter, *option, ERRNO_RETURN(EPERM));
+        if (levels[i].refused_from != UINT32_MAX) {
+            emit(filter, BPF_JMP | BPF_JGE | BPF_K, levels[i].refused_from, 0, 1);
+            finish(filter, ERRNO_RETURN(EPERM));
+        }
+        close_call(filter, level, SECCOMP_RET_ALLOW);
+    }
+    close_call(filter, opened, ERRNO_RETURN(ENOPROTOOPT));
+}
+
 // Out-of-band data of Unix sockets was exploitable (CVE-2025-38236) and the family is not visible
 // here.
 static void check_send(struct csandbox_filter *filter, uint32_t number, unsigned flags_argument) {
@@ -222,6 +255,7 @@ static void write_head(struct csandbox_filter *filter, enum csandbox_filter_prof
     check_prctl(filter, profile);
     check_socket(filter);
     check_socketpair(filter);
+    check_socket_options(filter);
     check_send(filter, __NR_sendto, 3);
     check_send(filter, __NR_sendmsg, 2);
     check_send(filter, __NR_sendmmsg, 3);

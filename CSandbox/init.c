@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -102,6 +103,9 @@ static int prepare(struct csandbox_init *init, struct boot_block *boot,
     if ((result = csandbox_join_new_keyring()) != 0)
         return csandbox_fail(failure, "session keyring", -result, "init");
     if ((result = csandbox_reduce_init(failure)) != 0) return result;
+    if ((result = csandbox_enter_landlock(&init->protection.measures, &init->protection.landlock,
+                                          failure)) != 0)
+        return result;
     if ((result = csandbox_load_filter(boot->init_filter, failure)) != 0) return result;
     // Here and not in the launcher: SO_PEERCRED names whoever calls listen.
     if (listen(init->listen_fd, LISTEN_BACKLOG) != 0)
@@ -218,11 +222,14 @@ static int loop(struct csandbox_init *init) {
     return 0; // PID 1 ends: the kernel kills every other process of the session
 }
 
-int csandbox_init_main(void) {
+int csandbox_init_main(const char *measures) {
     struct boot_block boot = {0};
     struct csandbox_failure failure;
+    instance.protection.measures = strtoull(measures, NULL, 16);
     const int result = prepare(&instance, &boot, &failure);
-    const bool told = csandbox_report_send(CSANDBOX_FD_REPORT, result == 0 ? NULL : &failure);
+    const bool told = result == 0
+                          ? csandbox_report_ready(CSANDBOX_FD_REPORT, &instance.protection)
+                          : csandbox_report_send(CSANDBOX_FD_REPORT, &failure);
     close(CSANDBOX_FD_REPORT);
     // The keeper's log was for what goes wrong until here.
     if (dup2(STDOUT_FILENO, STDERR_FILENO) < 0) return 1;

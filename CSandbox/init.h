@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #define CSANDBOX_AGENT_ID 1000 // uid and gid of agents in every session
+#define CSANDBOX_NOBODY_ID 65534
 #define CSANDBOX_HELPER_ID 1   // of processes that work for an agent and are out of its reach
 
 // Bounds of init, in one place.
@@ -46,6 +47,13 @@ int csandbox_become_helper(struct csandbox_failure *_Nonnull failure);
 int csandbox_become_sender(void);
 int csandbox_load_filter(struct csandbox_program program,
                          struct csandbox_failure *_Nonnull failure);
+
+// --- landlock.c ----------------------------------------------------------------------------------
+
+// Adds to *measures what is in force from here on; *version is that of the kernel's interface, 0
+// when it has none. What the kernel has must work: 0 or a failure.
+int csandbox_enter_landlock(uint64_t *_Nonnull measures, uint64_t *_Nonnull version,
+                            struct csandbox_failure *_Nonnull failure);
 
 // --- init_ring.c ---------------------------------------------------------------------------------
 
@@ -136,6 +144,7 @@ struct csandbox_link {
 struct csandbox_init {
     uint8_t nonce[CSANDBOX_NONCE_SIZE];
     uint64_t linger; // seconds; 0: never
+    struct csandbox_protection protection;
     struct csandbox_program agent_filter;
     int listen_fd;
     int signal_fd;

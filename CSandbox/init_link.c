@@ -78,6 +78,8 @@ static void reply_state(struct csandbox_init *init, uint32_t request) {
     csandbox_frame_u64(w, CSANDBOX_TAG_LOG_START, init->log.start);
     csandbox_frame_u64(w, CSANDBOX_TAG_LOG_END, init->log.end);
     csandbox_frame_u64(w, CSANDBOX_TAG_INPUT_ACCEPTED, init->input.ring.start);
+    csandbox_frame_u64(w, CSANDBOX_TAG_MEASURES, init->protection.measures);
+    csandbox_frame_u64(w, CSANDBOX_TAG_LANDLOCK, init->protection.landlock);
     csandbox_reply(init, -1);
 }
 

@@ -90,19 +90,28 @@ struct csandbox_boot {
     uint32_t agent_filter_count; // then the agent's
 };
 
+// What protects a session: bits of measures.h, and the version of the kernel's Landlock.
+struct csandbox_protection {
+    uint64_t measures;
+    uint64_t landlock;
+};
+
 // error == 0: ready (init: it listens). The spawned child uses the same report for its own failures.
 struct csandbox_report {
     int32_t error; // errno
     char stage[64];
     char detail[256];
+    struct csandbox_protection protection; // init, when it is ready
 };
 // NULL = ready. False: nobody is there to hear it.
 bool csandbox_report_send(int fd, const struct csandbox_failure *_Nullable failure);
+bool csandbox_report_ready(int fd, const struct csandbox_protection *_Nonnull protection);
 
 // init.c: PID 1 of a session. First: non-dumpable, no_new_privs; reads the boot block; drops to exactly
-// SYS_PTRACE, DAC_READ_SEARCH, KILL, SETUID, SETGID, SETPCAP (securebits locked, ambient empty); loads init's
-// filter; listen(); report ready; loop. Returns the exit status.
-int csandbox_init_main(void);
+// SYS_PTRACE, DAC_READ_SEARCH, KILL, SETUID, SETGID, SETPCAP (securebits locked, ambient empty); enters its
+// Landlock domain and loads init's filter; listen(); report ready; loop. Returns the exit status. `measures`:
+// what is in force already, in hexadecimal digits.
+int csandbox_init_main(const char *_Nonnull measures);
 
 // Modes of the program, by argv[1].
 int csandbox_keeper_main(int argc, char *_Nonnull const *_Nonnull argv);

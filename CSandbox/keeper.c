@@ -238,6 +238,7 @@ static void end_everything(struct csandbox_keeper *keeper) {
     if (sockets >= 0) csandbox_socket_sweep(sockets);
     csandbox_keeper_become_self(keeper);
     csandbox_cgroup_leave(keeper->cgroup_fd, keeper->runtime_path);
+    csandbox_claim_release(keeper);
 }
 
 static int serve(struct loop *loop) {
@@ -295,6 +296,7 @@ int csandbox_keeper_main(int argc, char *const *argv) {
         .cgroup_fd = -1,
         .signal_fd = -1,
         .channel_fd = -1,
+        .claim_fds = {-1, -1},
     };
     struct csandbox_failure failure;
     if (csandbox_keeper_parse(&keeper, argc, argv, &failure) < 0 ||

@@ -95,6 +95,11 @@ int csandbox_keeper_parse(struct csandbox_keeper *keeper, int argc, char *const 
         return csandbox_fail(
             failure, "options", EPERM,
             "--service-uid, --service-gid, --sub-uid and --sub-gid are for root only");
+    // The usual range, also when it is spelled out, stands for "any slice of the pool".
+    const struct csandbox_identity *identity = &keeper->identity;
+    keeper->takes_slice =
+        identity->privileged && memcmp(&identity->sub_uid, &pool, sizeof pool) == 0 &&
+        memcmp(&identity->sub_gid, &pool, sizeof pool) == 0;
     return 0;
 }
 
@@ -222,6 +227,7 @@ int csandbox_keeper_setup(struct csandbox_keeper *keeper, struct csandbox_failur
     csandbox_keeper_become_self(keeper);
     if (made < 0) return made;
     if (back != 0) return csandbox_fail(failure, "keeper", back, "chdir /");
+    if (csandbox_claim_ids(keeper, failure) < 0) return -failure->error;
     keeper->cgroup_fd = csandbox_cgroup_prepare(&keeper->identity, keeper->runtime_path);
     return 0;
 }

@@ -96,12 +96,22 @@ struct csandbox_keeper {
     int signal_fd;
     int channel_fd; // to the launcher of the moment, or -1
     pid_t launcher;
+    bool takes_slice;  // of the pool: root, and no range is configured
+    int claim_fds[2];  // locks of its ranges, or -1
 };
 
 // Child of the keeper: enters the outer user namespace and becomes the launcher program. Returns
 // only to fail.
 int csandbox_enter_launcher(struct csandbox_keeper *_Nonnull keeper, int channel_fd,
                             struct csandbox_failure *_Nonnull failure);
+
+// --- claim.c -------------------------------------------------------------------------------------
+
+// Makes sure that no other keeper on this host has any of the ids; chooses them where that is left
+// to it.
+int csandbox_claim_ids(struct csandbox_keeper *_Nonnull keeper,
+                       struct csandbox_failure *_Nonnull failure);
+void csandbox_claim_release(const struct csandbox_keeper *_Nonnull keeper);
 
 // --- keeper_setup.c ------------------------------------------------------------------------------
 
@@ -220,6 +230,8 @@ struct csandbox_op {
     uint64_t value;
     mode_t mode;
     uid_t owner;
+    uint64_t measures; // bits of measures.h that are not in force where the kernel refuses this; 0:
+                       // then there is no session
 };
 
 #define CSANDBOX_OPS_MAX 160
@@ -247,7 +259,8 @@ void csandbox_trees_close(struct csandbox_trees *_Nonnull trees);
 int csandbox_plan_build(struct csandbox_plan *_Nonnull plan,
                         const struct csandbox_trees *_Nonnull trees,
                         struct csandbox_failure *_Nonnull failure);
-int csandbox_plan_execute(const struct csandbox_plan *_Nonnull plan,
+// Takes out of *measures what turned out not to be possible.
+int csandbox_plan_execute(const struct csandbox_plan *_Nonnull plan, uint64_t *_Nonnull measures,
                           struct csandbox_failure *_Nonnull failure);
 // Operations, each 0 or -errno with `failure` filled.
 int csandbox_op_mirror(const struct csandbox_op *_Nonnull op,

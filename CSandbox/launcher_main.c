@@ -1,6 +1,7 @@
 // One static program, three modes: the keeper is started by the supervisor, the launcher by the
-// keeper, and init by the launcher in every session.
+// keeper, and init by the launcher in every session. A fourth lists the measures by name.
 #include "launcher.h"
+#include "measures.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,8 +17,9 @@ int csandbox_launcher_main(int argc, char *const *argv) {
     if (strcmp(mode, "init") == 0) {
         // Executed through a descriptor, it would otherwise be called by that number.
         (void)prctl(PR_SET_NAME, "superserve-init", 0, 0, 0);
-        return csandbox_init_main();
+        return csandbox_init_main(argc > 2 ? argv[2] : "");
     }
+    if (strcmp(mode, "measures") == 0) return csandbox_measures_main();
     fprintf(
         stderr,
         "superserve-launcher is started by superserved:\n"

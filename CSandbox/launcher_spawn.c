@@ -138,6 +138,9 @@ static void succeed(struct csandbox_server *server, struct csandbox_starting *st
     csandbox_frame_begin(&server->writer, CSANDBOX_OK, starting->asker.request, 0);
     csandbox_frame_u64(&server->writer, CSANDBOX_TAG_PID, (uint64_t)starting->pid);
     csandbox_frame_u64(&server->writer, CSANDBOX_TAG_START_TIME, starting->start_time);
+    const struct csandbox_protection *protection = &starting->report.protection;
+    csandbox_frame_u64(&server->writer, CSANDBOX_TAG_MEASURES, protection->measures);
+    csandbox_frame_u64(&server->writer, CSANDBOX_TAG_LANDLOCK, protection->landlock);
     const uint64_t connection = starting->asker.connection;
     release(server, starting);
     csandbox_answer(server, connection);

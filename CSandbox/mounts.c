@@ -152,8 +152,13 @@ static int execute(const struct csandbox_op *op, struct csandbox_failure *failur
     return csandbox_fail(failure, op->stage, ENOSYS, "unknown operation");
 }
 
-int csandbox_plan_execute(const struct csandbox_plan *plan, struct csandbox_failure *failure) {
-    for (unsigned i = 0; i < plan->count; i++)
-        if (execute(&plan->ops[i], failure) < 0) return -failure->error;
+int csandbox_plan_execute(const struct csandbox_plan *plan, uint64_t *measures,
+                          struct csandbox_failure *failure) {
+    for (unsigned i = 0; i < plan->count; i++) {
+        const struct csandbox_op *op = &plan->ops[i];
+        if (execute(op, failure) == 0) continue;
+        if (op->measures == 0) return -failure->error;
+        *measures &= ~op->measures;
+    }
     return 0;
 }

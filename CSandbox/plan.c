@@ -1,6 +1,7 @@
 // What a session's first process does before it becomes init, as a list. The launcher writes the
 // list; the child only follows it.
 #include "launcher.h"
+#include "measures.h"
 
 #include <string.h>
 #include <sys/resource.h>
@@ -78,12 +79,36 @@ static void plan_namespaces(struct csandbox_plan *plan) {
     add_read_only(plan, "proc/sys");
 }
 
+// System V objects outlive their processes and are no files: neither the limits of /dev/shm nor
+// those of processes hold for them. Kernels before the one that gave these files to the namespace's
+// owner refuse (sysvipc(7)).
+static void plan_ipc(struct csandbox_plan *plan) {
+    static const char *const limits[][2] = {
+        {"proc/sys/kernel/shmmax", "268435456"},       // bytes of a segment
+        {"proc/sys/kernel/shmall", "65536"},           // pages of all
+        {"proc/sys/kernel/shmmni", "1024"},            // segments
+        {"proc/sys/kernel/msgmax", "8192"},            // bytes of a message
+        {"proc/sys/kernel/msgmnb", "16384"},           // bytes of a queue
+        {"proc/sys/kernel/msgmni", "256"},             // queues
+        {"proc/sys/kernel/sem", "250 32000 100 128"},  // in a set, in all, at once, sets
+    };
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
+        add(plan, (struct csandbox_op){
+                      .kind = CSANDBOX_OP_WRITE,
+                      .stage = "ipc limits",
+                      .fd = -1,
+                      .target = limits[i][0],
+                      .data = limits[i][1],
+                      .measures = csandbox_measure_bit(CSANDBOX_MEASURE_IPC_LIMITS)});
+}
+
 static void plan_proc(struct csandbox_plan *plan) {
     // Readable by everyone on some kernels, and about the whole host.
     static const char *const covered[] = {
-        "proc/acpi",       "proc/asound",        "proc/interrupts",  "proc/kcore",
-        "proc/keys",       "proc/latency_stats", "proc/sched_debug", "proc/scsi",
-        "proc/timer_list", "proc/timer_stats",
+        "proc/acpi",       "proc/asound",        "proc/diskstats",   "proc/interrupts",
+        "proc/kallsyms",   "proc/kcore",         "proc/keys",        "proc/latency_stats",
+        "proc/modules",    "proc/pressure",      "proc/sched_debug", "proc/schedstat",
+        "proc/scsi",       "proc/softirqs",      "proc/timer_list",  "proc/timer_stats",
     };
     static const char *const read_only[] = {"proc/bus", "proc/fs", "proc/irq",
                                             "proc/sysrq-trigger"};
@@ -171,6 +196,7 @@ int csandbox_plan_build(struct csandbox_plan *plan, const struct csandbox_trees 
     }
     if (own_root)
         add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_PIVOT, .stage = "root", .fd = -1});
+    plan_ipc(plan);
     plan_namespaces(plan);
     add(plan,
         (struct csandbox_op){

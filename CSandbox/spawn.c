@@ -2,6 +2,7 @@
 // child has everything it needs prepared and calls nothing that allocates or locks
 // (signal-safety(7)).
 #include "launcher.h"
+#include "measures.h"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -71,8 +72,8 @@ static int place_descriptors(const struct csandbox_spawn_inputs *inputs, int rep
     return 0;
 }
 
-static void become_init(const struct csandbox_spawn_inputs *inputs, int *report_fd,
-                        struct csandbox_failure *failure) {
+static void become_init(const struct csandbox_spawn_inputs *inputs, uint64_t measures,
+                        int *report_fd, struct csandbox_failure *failure) {
     char byte;
     ssize_t got;
     do got = read(*report_fd, &byte, 1);
@@ -88,7 +89,7 @@ static void become_init(const struct csandbox_spawn_inputs *inputs, int *report_
         (void)csandbox_fail(failure, "process", errno, "chdir /");
         return;
     }
-    if (csandbox_plan_execute(inputs->plan, failure) < 0 || reset_signals(failure) < 0) return;
+    if (csandbox_plan_execute(inputs->plan, &measures, failure) < 0 || reset_signals(failure) < 0) return;
     int program_fd = -1;
     if (place_descriptors(inputs, *report_fd, &program_fd, failure) < 0) return;
     *report_fd = CSANDBOX_FD_REPORT;
@@ -98,18 +99,25 @@ static void become_init(const struct csandbox_spawn_inputs *inputs, int *report_
         return;
     }
     static char name[] = "superserve-launcher", mode[] = "init";
-    char *const arguments[] = {name, mode, NULL};
+    char set[20];
+    (void)snprintf(set, sizeof set, "%llx", (unsigned long long)measures);
+    char *const arguments[] = {name, mode, set, NULL};
     char *const environment[] = {NULL};
     execveat(program_fd, "", arguments, environment, AT_EMPTY_PATH);
     (void)csandbox_fail(failure, "init", errno,
                         "execute the launcher program (is it readable for everyone?)");
 }
 
-static _Noreturn void run_child(const struct csandbox_spawn_inputs *inputs, int report_fd,
-                                int launcher_fd) {
+static _Noreturn void run_child(const struct csandbox_spawn_inputs *inputs, bool grouped,
+                                int report_fd, int launcher_fd) {
     struct csandbox_failure failure = {.stage = "process", .error = EIO};
+    // Without any of these it does not get as far as init.
+    uint64_t measures =
+        csandbox_measures_required() | csandbox_measure_bit(CSANDBOX_MEASURE_IPC_LIMITS);
+    if (grouped) measures |= csandbox_measure_bit(CSANDBOX_MEASURE_CONTROL_GROUP);
     close(launcher_fd); // else the end of the launcher would never show
-    if (die_with_launcher(report_fd, &failure) == 0) become_init(inputs, &report_fd, &failure);
+    if (die_with_launcher(report_fd, &failure) == 0)
+        become_init(inputs, measures, &report_fd, &failure);
     csandbox_report_send(report_fd, &failure);
     _exit(1);
 }
@@ -135,7 +143,8 @@ static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2], 
         arguments.flags &= ~(uint64_t)CLONE_INTO_CGROUP;
         pid = syscall(SYS_clone3, &arguments, sizeof arguments);
     }
-    if (pid == 0) run_child(inputs, ends[1], ends[0]);
+    if (pid == 0)
+        run_child(inputs, (arguments.flags & CLONE_INTO_CGROUP) != 0, ends[1], ends[0]);
     const int error = pid < 0 ? errno : 0;
     if (setns(inputs->own_ns_fd, CLONE_NEWNS) < 0) {
         // Without its own mounts this launcher is of no use; the keeper starts another one.

@@ -44,7 +44,8 @@ enum csandbox_frame_type {
                                    //   are, and whose sessions these are: a supervisor with another state
                                    //   directory must not ask for anything else
     CSANDBOX_LAUNCHER_PREPARE = 2, // {SESSION, BLOCK}: makes sessions/<SESSION>/{workspace,home}; fine if there
-    CSANDBOX_LAUNCHER_SPAWN = 3,   // {SESSION, BLOCK, NONCE, SOURCE?, ROOT?, MOUNT*, LINGER?} -> OK {PID, START_TIME}
+    CSANDBOX_LAUNCHER_SPAWN = 3,   // {SESSION, BLOCK, NONCE, SOURCE?, ROOT?, MOUNT*, LINGER?}
+                                   //   -> OK {PID, START_TIME, MEASURES, LANDLOCK}
     CSANDBOX_LAUNCHER_KILL = 4,    // {PID, START_TIME}: SIGKILL to that init if it is still that; waits for its end
     CSANDBOX_LAUNCHER_DESTROY = 5, // {SESSION}: deletes the session's tree and control socket; fine if absent
     CSANDBOX_LAUNCHER_MEASURE = 6, // {SESSION} -> OK {BYTES, FILES}
@@ -75,7 +76,8 @@ enum csandbox_frame_type {
     CSANDBOX_INIT_SHUTDOWN = 136,  // {}: kills everything and leaves
 
     // init -> supervisor
-    CSANDBOX_INIT_STATE = 160,     // {NONCE, GENERATION, RUNNING, LOG_START, LOG_END, INPUT_ACCEPTED}
+    CSANDBOX_INIT_STATE = 160,     // {NONCE, GENERATION, RUNNING, LOG_START, LOG_END, INPUT_ACCEPTED,
+                                   //   MEASURES, LANDLOCK}
     CSANDBOX_INIT_LOG = 161,       // offset = absolute log offset of the payload; payload = whole log records
     CSANDBOX_INIT_INPUT_ACCEPTED = 162, // offset = absolute input offset up to which bytes are written, or
                                         //   discarded because there is no agent to read them
@@ -112,6 +114,8 @@ enum csandbox_tag {
     CSANDBOX_TAG_LINGER = 27,      // u64 seconds without a supervisor after which init leaves; 0 = never
     CSANDBOX_TAG_FRAGMENT = 28,    // u64, 1 in an OK to LIST when another OK with the same request follows
     CSANDBOX_TAG_STATE_DIR = 29,   // real (absolute, no link in it) host path of the launcher's state directory
+    CSANDBOX_TAG_MEASURES = 30,    // u64, what is in force: bit i is csandbox_measure_name(i)
+    CSANDBOX_TAG_LANDLOCK = 31,    // u64, version of the kernel's Landlock interface; 0 = none
 };
 
 enum csandbox_signal_scope {
@@ -149,6 +153,11 @@ struct csandbox_exit {
 
 // Entry points of the superserve-launcher program: keeper, launcher and init are modes of one static binary.
 int csandbox_launcher_main(int argc, char *_Nonnull const *_Nonnull argv);
+
+// The short name of a measure that protects sessions (docs/security.md); NULL beyond the last one.
+const char *_Nullable csandbox_measure_name(unsigned index);
+// Whether no session starts without it; the others depend on what the kernel has.
+bool csandbox_measure_is_required(unsigned index);
 
 // Starts `path` as a detached daemon (own session, no descriptor but 0, 1, 2 and `ready_fd`), with the given
 // argv and environment. Returns the pid or -errno. Uses posix_spawn only. `ready_fd` keeps its number.

@@ -19,6 +19,8 @@ public struct WireErrorCode: RawRepresentable, Codable, Sendable, Hashable {
     public static let sessionNotResumable = Self(rawValue: "session_not_resumable")
     /// 409: `end` of a session that has ended.
     public static let sessionAlreadyEnded = Self(rawValue: "session_already_ended")
+    /// 422: the `Idempotency-Key` came with another request before.
+    public static let idempotencyMismatch = Self(rawValue: "idempotency_mismatch")
     /// 404: no such agent; the message names the known ones.
     public static let agentNotFound = Self(rawValue: "agent_not_found")
     /// 422: the agent definition is refused.

@@ -58,10 +58,15 @@ extension APIClient {
     }
 
     /// `POST /v1/sessions`
-    public func createSession(_ request: WireCreateSession) async throws -> Answer<WireSession> {
+    ///
+    /// - Parameter key: names the request, so that it can be sent again after a lost answer.
+    public func createSession(
+        _ request: WireCreateSession, key: String
+    ) async throws -> Answer<WireSession> {
         try await call(
             HTTPRequest(
-                method: .post, target: APIPath.sessions, body: try Self.encode(request)))
+                method: .post, target: APIPath.sessions, headers: [("Idempotency-Key", key)],
+                body: try Self.encode(request)))
     }
 
     /// `GET /v1/sessions/{id}`; `id` is any unique prefix.
@@ -94,10 +99,15 @@ extension APIClient {
 
     /// `POST /v1/sessions/{id}/messages` without waiting for the turn; its events have numbers from
     /// the answer's `firstSeq`.
-    public func send(_ content: String, to id: String) async throws -> Answer<WireAccepted> {
+    ///
+    /// - Parameter key: names the message, so that it can be sent again after a lost answer.
+    public func send(
+        _ content: String, to id: String, key: String
+    ) async throws -> Answer<WireAccepted> {
         try await call(
             HTTPRequest(
                 method: .post, target: APIPath.session(id, "messages"),
+                headers: [("Idempotency-Key", key)],
                 body: try Self.encode(WireSendMessage(content: content, detach: true))))
     }
 

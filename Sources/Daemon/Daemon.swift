@@ -56,6 +56,9 @@ public struct Daemon: Sendable {
         Self.raiseDescriptorLimit()
         try Self.prepare(&self.options, startedAs: startedAs)
         _ = try self.options.directories.lockRuntime()
+        if startedAs == 0, let shipped = self.options.shippedAgents {
+            self.options.shippedAgents = try self.options.directories.adopt(shipped: shipped)
+        }
         (launcher, startedKeeper) = try Self.becomeService(self.options, startedAs: startedAs)
     }
 

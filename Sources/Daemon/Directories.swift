@@ -1,5 +1,6 @@
 internal import Foundation
 internal import Glibc
+internal import Sessions
 
 /// The supervisor's places on disk.
 public struct Directories: Sendable {
@@ -10,9 +11,19 @@ public struct Directories: Sendable {
     var launcherSocket: String { runtime + "/launcher.sock" }
     var database: String { state + "/superserve.sqlite" }
     var agentCopies: String { state + "/agents" }
+    private var shippedAgents: String { state + "/shipped" }
 
     /// Control socket of a session (`hex`: 32 digits).
     func controlSocket(_ hex: String) -> String { "\(runtime)/s/\(hex).sock" }
+
+    /// The sessions that have a control socket.
+    func sessionsWithSockets() -> [String] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: runtime + "/s")) ?? []
+        return names.compactMap { name in
+            let hex = name.hasSuffix(".sock") ? String(name.dropLast(5)) : ""
+            return SessionID(hex: hex)?.hex
+        }
+    }
 
     /// Bytes of `sun_path` that are left for a path (unix(7)).
     static let longestSocketPath = 107
@@ -74,6 +85,38 @@ public struct Directories: Sendable {
         guard chmod(path, mode) == 0 else {
             throw DaemonError("cannot set the mode of \(path): \(Self.error)")
         }
+    }
+
+    /// Copies the shipped agents to where the service can read them: started by root, the programs
+    /// may lie below a directory that is closed to everybody else, such as root's home.
+    func adopt(shipped source: String) throws(DaemonError) -> String {
+        let manager = FileManager.default
+        do {
+            if (try? manager.destinationOfSymbolicLink(atPath: shippedAgents)) != nil
+                || manager.fileExists(atPath: shippedAgents)
+            {
+                try manager.removeItem(atPath: shippedAgents)
+            }
+            try manager.copyItem(atPath: source, toPath: shippedAgents)
+            // The state directory itself is closed to others.
+            var paths = [shippedAgents]
+            for name in try manager.subpathsOfDirectory(atPath: shippedAgents) {
+                paths.append(shippedAgents + "/" + name)
+            }
+            for path in paths {
+                let attributes = try manager.attributesOfItem(atPath: path)
+                guard attributes[.type] as? FileAttributeType != .typeSymbolicLink else { continue }
+                let isOpen = attributes[.type] as? FileAttributeType == .typeDirectory
+                let mode = (attributes[.posixPermissions] as? NSNumber)?.intValue ?? 0
+                let all = isOpen || mode & 0o111 != 0 ? 0o755 : 0o644
+                try manager.setAttributes(
+                    [.posixPermissions: NSNumber(value: all)], ofItemAtPath: path)
+            }
+        } catch {
+            let cause = (error as NSError).localizedDescription
+            throw DaemonError("the shipped agents \(source) cannot be copied: \(cause)")
+        }
+        return shippedAgents
     }
 
     /// With every symbolic link followed: mounts of what lies below are opened without following

@@ -122,8 +122,12 @@ actor LauncherHost: SandboxHost {
         }
     }
 
+    /// Trees on disk, and control sockets whose trees may be gone already.
     func list() async throws(SandboxError) -> [String] {
-        try await ask { launcher async throws(SandboxError) in try await launcher.list() }
+        let trees = try await ask { launcher async throws(SandboxError) in
+            try await launcher.list()
+        }
+        return Array(Set(trees).union(directories.sessionsWithSockets()))
     }
 
     /// Ends the launcher, its keeper and every sandbox.

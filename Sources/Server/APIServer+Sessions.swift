@@ -26,7 +26,8 @@ extension APIServer {
         group.post { request, context in
             let body = try await request.decode(WireCreateSession.self, limit: 1 << 16)
             let record = try await supervisor.create(
-                agent: body.agent, idleTimeout: body.idleTimeoutSeconds, caller: context.caller)
+                agent: body.agent, idleTimeout: body.idleTimeoutSeconds,
+                key: request.idempotencyKey, caller: context.caller)
             return try Answer.json(try await supervisor.show(record), status: .created)
         }
         group.get("/resolve") { request, context in
@@ -58,7 +59,8 @@ extension APIServer {
             let body = try await request.decode(
                 WireSendMessage.self, limit: supervisor.limits.maximumMessage * 6 + 4096)
             let (id, turn) = try await supervisor.send(
-                context.parameter("id"), to: body.content, caller: context.caller)
+                context.parameter("id"), to: body.content, key: request.idempotencyKey,
+                caller: context.caller)
             if body.detach == true {
                 return try Answer.json(
                     WireAccepted(

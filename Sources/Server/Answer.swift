@@ -28,7 +28,7 @@ enum Answer {
         case .sessionAmbiguous, .sessionActive, .sessionNotResumable, .sessionAlreadyEnded,
             .fileFailed:
             .conflict
-        case .agentInvalid: .unprocessableContent
+        case .agentInvalid, .idempotencyMismatch: .unprocessableContent
         case .tooLarge: .contentTooLarge
         case .capacity, .draining: .serviceUnavailable
         case .storageFailed: .init(code: 507, reasonPhrase: "Insufficient Storage")
@@ -71,6 +71,11 @@ extension Request {
             throw WireError(code: .badRequest, message: "'\(name)' must be a whole number")
         }
         return value
+    }
+
+    /// The client's own name for this request.
+    var idempotencyKey: String? {
+        HTTPField.Name("Idempotency-Key").flatMap { headers[$0] }
     }
 
     func flag(_ name: String) -> Bool { ["1", "true", "yes"].contains(query(name) ?? "") }

@@ -12,6 +12,7 @@ extension Supervisor {
     /// others: after `limit` the rest goes on beside the service.
     public func recover(limit: Duration = .seconds(10)) async throws(StoreError) {
         let known = try await context.store.withSandbox()
+        FaultPoint.recoveryBegun()
         // A driver works through its mailbox in order: what clients ask comes after this.
         let work = Task {
             await reconnect(known)
@@ -81,6 +82,7 @@ extension Supervisor {
             return context.logger.warning("left-over trees: \(error)")
         }
         for tree in trees where !known.contains(tree) {
+            FaultPoint.sweepFound()
             context.logger.notice("removing the left-over tree of session \(tree.prefix(12))")
             do throws(SandboxError) {
                 if let process = await context.host.find(session: tree) {
@@ -104,6 +106,8 @@ extension Supervisor {
     public func purgeArchives() async throws(StoreError) {
         let oldest = context.clock.wall.addingTimeInterval(-Double(context.limits.archiveRetention))
         try await context.store.purgeArchives(before: oldest)
+        try await context.store.purgeKeys(
+            before: context.clock.wall.addingTimeInterval(-IdempotencyKey.lifetime))
         try await catalog.dropUnused()
     }
 

@@ -140,13 +140,19 @@ public actor Supervisor {
     // MARK: - Sessions
 
     /// Creates a session with `agent`. `idleTimeout` in seconds, nil for the agent's or the
-    /// default.
+    /// default. With a `key` that was used before, the session that was created then.
     public func create(
-        agent name: String, idleTimeout: Int?, caller: Caller
+        agent name: String, idleTimeout: Int?, key text: String? = nil, caller: Caller
     ) async throws(WireError) -> SessionRecord {
         guard !isDraining else {
             throw WireError(code: .draining, message: "The supervisor is shutting down")
         }
+        var key: IdempotencyKey?
+        if let text {
+            let request = "\(name.prefix(100)) \(idleTimeout.map(String.init) ?? "")"
+            key = try IdempotencyKey(text, uid: caller.user.uid, request: request)
+        }
+        if let key, let known = try await created(by: key) { return known }
         let agent = try await catalog.version(named: name)
         let seconds = idleTimeout ?? agent.definition.idleTimeout ?? context.limits.idleTimeout
         guard APILimits.idleTimeoutSeconds.contains(seconds) else {
@@ -169,11 +175,27 @@ public actor Supervisor {
         do throws(StoreError) {
             _ = try await context.store.create(
                 record, sandbox: SandboxRecord(block: 0, machine: machine),
-                blocks: min(blocks, context.limits.maximumSessions))
+                blocks: min(blocks, context.limits.maximumSessions), key: key)
         } catch {
+            // The same request may have come twice at the same time.
+            if let key, let known = try await created(by: key) { return known }
             throw Self.wire(error, blocks: blocks)
         }
+        FaultPoint.createStored()
         return try await ask(record.id) { .create($0) }
+    }
+
+    /// The session that an earlier request with this key created, once its sandbox stands.
+    private func created(by key: IdempotencyKey) async throws(WireError) -> SessionRecord? {
+        let known: IdempotencyKey.Outcome?
+        do throws(StoreError) {
+            known = try await context.store.outcome(of: key, session: nil)
+        } catch {
+            throw WireError(error, "The sessions could not be read")
+        }
+        guard let known else { return nil }
+        try known.check(key)
+        return try await ask(known.session) { .create($0) }
     }
 
     private static func wire(_ error: StoreError, blocks: Int) -> WireError {
@@ -188,9 +210,10 @@ public actor Supervisor {
         }
     }
 
-    /// Accepts a user message; the turn's events follow in the event stream.
+    /// Accepts a user message; the turn's events follow in the event stream. With a `key` that was
+    /// used in this session before, the turn of that time.
     public func send(
-        _ text: String, to content: String, caller: Caller
+        _ text: String, to content: String, key: String? = nil, caller: Caller
     ) async throws(WireError) -> (id: SessionID, turn: TurnRecord) {
         guard content.utf8.count <= context.limits.maximumMessage else {
             throw WireError(
@@ -206,7 +229,12 @@ public actor Supervisor {
                     ? "The message is empty" : "The message contains a NUL character")
         }
         let id = try await resolve(text, caller: caller)
-        return (id, try await ask(id) { .send(content, caller.user, $0) })
+        var named: IdempotencyKey?
+        if let key {
+            named = try IdempotencyKey(
+                key, uid: caller.user.uid, request: "\(content.utf8.count) bytes")
+        }
+        return (id, try await ask(id) { [named] in .send(content, caller.user, named, $0) })
     }
 
     /// Cancels the running turn.

@@ -24,6 +24,38 @@ enum Rows {
 
     // MARK: - Writing
 
+    /// Everything that changes together, within a transaction.
+    static func apply(_ change: SessionChange, _ db: Database) throws {
+        let id = change.session.id
+        let stored = try Int64.fetchOne(
+            db, sql: "SELECT last_seq FROM session WHERE id = ?", arguments: [id.hex])
+        guard let stored else {
+            throw StoreError(.other, "session \(id.short) is not in the store")
+        }
+        for (index, event) in change.events.enumerated() {
+            guard event.seq == stored + Int64(index) + 1 else {
+                throw StoreError(.other, "event \(event.seq ?? 0) does not follow \(stored)")
+            }
+            try insert(event, session: id, db)
+        }
+        if change.deleteHistory {
+            try db.execute(sql: "DELETE FROM event WHERE session_id = ?", arguments: [id.hex])
+            try db.execute(sql: "DELETE FROM turn WHERE session_id = ?", arguments: [id.hex])
+        } else if let turn = change.turn {
+            try upsert(turn, session: id, db)
+        }
+        try upsert(change.session, db)
+        if change.removeSandbox {
+            try db.execute(sql: "DELETE FROM sandbox WHERE session_id = ?", arguments: [id.hex])
+        } else if let sandbox = change.sandbox {
+            try upsert(sandbox, session: id, db)
+        }
+        if let user = change.participant { try addParticipant(user, session: id, db) }
+        if let key = change.key {
+            try insert(key, session: id, turn: change.session.lastTurn, db)
+        }
+    }
+
     static func upsert(_ session: SessionRecord, _ db: Database) throws {
         try db.execute(
             sql: """
@@ -69,10 +101,10 @@ enum Rows {
         try db.execute(
             sql: """
                 INSERT INTO sandbox (session_id, block, pid, start_time, nonce, log_offset, input_base,
-                    pending_input, input_end, machine)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    pending_input, input_end, machine, boot_id)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (session_id) DO UPDATE SET pid = excluded.pid,
-                    start_time = excluded.start_time, nonce = excluded.nonce,
+                    boot_id = excluded.boot_id, start_time = excluded.start_time, nonce = excluded.nonce,
                     log_offset = excluded.log_offset, input_base = excluded.input_base,
                     pending_input = excluded.pending_input, input_end = excluded.input_end,
                     machine = excluded.machine
@@ -82,7 +114,7 @@ enum Rows {
                 box.process.map { Int64(bitPattern: $0.startTime) }, Data(box.nonce),
                 Int64(bitPattern: box.logOffset), Int64(bitPattern: box.inputBase),
                 Data(box.pendingInput), box.inputEnd.map { Int64(bitPattern: $0) },
-                try encode(box.machine),
+                try encode(box.machine), box.bootID,
             ])
     }
 
@@ -103,6 +135,21 @@ enum Rows {
                 ON CONFLICT (session_id, uid) DO NOTHING
                 """,
             arguments: [session.hex, Int64(user.uid), user.name, session.hex])
+    }
+
+    /// `turn` is nil for the creation of the session.
+    static func insert(
+        _ key: IdempotencyKey, session: SessionID, turn: Int?, _ db: Database
+    ) throws {
+        try db.execute(
+            sql: """
+                INSERT INTO idempotency (uid, scope, key, request, session_id, turn, created_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                Int64(key.uid), turn == nil ? "create" : session.hex, key.key, key.request,
+                session.hex, turn, Date().timeIntervalSince1970,
+            ])
     }
 
     // MARK: - Reading
@@ -147,6 +194,7 @@ enum Rows {
         if let pid = row["pid"] as Int32?, let start = row["start_time"] as Int64? {
             box.process = ProcessIdentity(pid: pid, startTime: UInt64(bitPattern: start))
         }
+        box.bootID = row["boot_id"]
         box.nonce = [UInt8](row["nonce"] as Data)
         box.logOffset = UInt64(bitPattern: row["log_offset"] as Int64)
         box.inputBase = UInt64(bitPattern: row["input_base"] as Int64)

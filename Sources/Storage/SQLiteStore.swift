@@ -11,6 +11,7 @@ internal import Settings
 /// synchronous`).
 public final class SQLiteStore: SessionStore {
     let pool: DatabasePool
+    private let group: GroupCommit
 
     /// Opens or creates the database at `path` and brings its schema up to date.
     public init(path: String) throws(StoreError) {
@@ -33,6 +34,7 @@ public final class SQLiteStore: SessionStore {
                     "\(path) was written by a newer version of superserve; use that version")
             }
             try migrator.migrate(pool)
+            group = GroupCommit(pool)
         } catch let error as StoreError {
             throw error
         } catch {
@@ -102,7 +104,7 @@ public final class SQLiteStore: SessionStore {
     // MARK: - Sessions
 
     public func create(
-        _ session: SessionRecord, sandbox: SandboxRecord, blocks: Int
+        _ session: SessionRecord, sandbox: SandboxRecord, blocks: Int, key: IdempotencyKey?
     ) async throws(StoreError) -> SandboxRecord {
         try await write { db in
             let block = try Int.fetchOne(
@@ -120,44 +122,45 @@ public final class SQLiteStore: SessionStore {
             try Rows.upsert(session, db)
             try Rows.upsert(sandbox, session: session.id, db)
             try Rows.addParticipant(session.creator, session: session.id, db)
+            if let key { try Rows.insert(key, session: session.id, turn: nil, db) }
             return sandbox
         }
     }
 
     public func commit(_ change: SessionChange) async throws(StoreError) {
-        try await write(durable: change.durable) { db in
-            let id = change.session.id
-            let stored = try Int64.fetchOne(
-                db, sql: "SELECT last_seq FROM session WHERE id = ?", arguments: [id.hex])
-            guard let stored else {
-                throw StoreError(.other, "session \(id.short) is not in the store")
-            }
-            for (index, event) in change.events.enumerated() {
-                guard event.seq == stored + Int64(index) + 1 else {
-                    throw StoreError(.other, "event \(event.seq ?? 0) does not follow \(stored)")
-                }
-                try Rows.insert(event, session: id, db)
-            }
-            if change.deleteHistory {
-                try db.execute(sql: "DELETE FROM event WHERE session_id = ?", arguments: [id.hex])
-                try db.execute(sql: "DELETE FROM turn WHERE session_id = ?", arguments: [id.hex])
-            } else if let turn = change.turn {
-                try Rows.upsert(turn, session: id, db)
-            }
-            try Rows.upsert(change.session, db)
-            if change.removeSandbox {
-                try db.execute(sql: "DELETE FROM sandbox WHERE session_id = ?", arguments: [id.hex])
-            } else if let sandbox = change.sandbox {
-                try Rows.upsert(sandbox, session: id, db)
-            }
-            if let user = change.participant { try Rows.addParticipant(user, session: id, db) }
-        }
+        try await group.commit(change)
     }
 
     public func remove(_ id: SessionID) async throws(StoreError) {
         try await write { db in
             try db.execute(sql: "DELETE FROM sandbox WHERE session_id = ?", arguments: [id.hex])
             try db.execute(sql: "DELETE FROM session WHERE id = ?", arguments: [id.hex])
+        }
+    }
+
+    public func outcome(
+        of key: IdempotencyKey, session: SessionID?
+    ) async throws(StoreError) -> IdempotencyKey.Outcome? {
+        try await read { db in
+            try Row.fetchOne(
+                db,
+                sql: """
+                    SELECT request, session_id, turn FROM idempotency
+                    WHERE uid = ? AND scope = ? AND key = ?
+                    """, arguments: [Int64(key.uid), session?.hex ?? "create", key.key]
+            ).flatMap { row in
+                SessionID(hex: row["session_id"]).map {
+                    IdempotencyKey.Outcome(request: row["request"], session: $0, turn: row["turn"])
+                }
+            }
+        }
+    }
+
+    public func purgeKeys(before date: Date) async throws(StoreError) {
+        try await write { db in
+            try db.execute(
+                sql: "DELETE FROM idempotency WHERE created_at < ?",
+                arguments: [date.timeIntervalSince1970])
         }
     }
 

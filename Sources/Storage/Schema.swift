@@ -1,4 +1,5 @@
 internal import GRDB
+internal import Sessions
 
 /// The database's tables, as named migrations that are never changed once released. Catalogue
 /// tables (agents, sessions, turns, events, participants) and the node-local one (sandboxes) refer
@@ -11,6 +12,10 @@ enum Schema {
             try sessions(db)
             try turnsAndEvents(db)
             try sandboxes(db)
+        }
+        migrator.registerMigration("2-boots-and-keys") { db in
+            try bootsAndKeys(db)
+            FaultPoint.migration()
         }
         return migrator
     }
@@ -107,6 +112,27 @@ enum Schema {
                 ) STRICT, WITHOUT ROWID;
                 CREATE UNIQUE INDEX event_terminal ON event (session_id, turn)
                     WHERE type IN ('run.completed', 'run.failed', 'run.cancelled');
+                """)
+    }
+
+    /// The boot that a process belongs to; requests that clients may repeat.
+    private static func bootsAndKeys(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                ALTER TABLE sandbox ADD COLUMN boot_id TEXT;
+                CREATE TABLE idempotency (
+                    uid INTEGER NOT NULL,
+                    scope TEXT NOT NULL,
+                    key TEXT NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+                    request TEXT NOT NULL CHECK (length(request) <= 4096),
+                    session_id TEXT NOT NULL REFERENCES session (id) ON DELETE CASCADE,
+                    turn INTEGER,
+                    created_at REAL NOT NULL,
+                    CHECK ((scope = 'create') = (turn IS NULL)),
+                    PRIMARY KEY (uid, scope, key)
+                ) STRICT, WITHOUT ROWID;
+                CREATE INDEX idempotency_by_age ON idempotency (created_at);
+                CREATE INDEX idempotency_by_session ON idempotency (session_id);
                 """)
     }
 

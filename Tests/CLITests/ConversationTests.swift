@@ -75,7 +75,7 @@ struct Stage {
         #expect(
             stage.effects == [
                 .followEvents(after: 0), .remember("What is the capital of France?"),
-                .send("What is the capital of France?", after: 0), .leave(.left),
+                .send("What is the capital of France?"), .leave(.left),
             ])
         #expect(stage.conversation.isUsed)
     }
@@ -117,7 +117,7 @@ struct Stage {
         var stage = Stage()
         stage.start(.prompt)
         stage.type("\u{1B}[200~one\rtwo\rthree\r\u{1B}[201~\r")
-        #expect(stage.effects.last == .send("one\ntwo\nthree", after: 0))
+        #expect(stage.effects.last == .send("one\ntwo\nthree"))
     }
 
     @Test func whatIsTypedDuringAnAnswerWaits() {
@@ -127,7 +127,7 @@ struct Stage {
         stage.type("second\rthi")
         stage.give(.event(Fixture.event(1, .runStarted, "first", by: Fixture.alice)))
         stage.give(.event(Fixture.event(2, .runCompleted, ms: 100)))
-        #expect(stage.effects.last == .send("second", after: 2))
+        #expect(stage.effects.last == .send("second"))
         stage.accept(turn: 2, firstSeq: 3)
         stage.give(.event(Fixture.event(4, .runCompleted, turn: 2, ms: 100)))
         #expect(stage.terminal.text.hasSuffix("You > thi"))
@@ -326,7 +326,7 @@ struct Stage {
         stage.type("again\r")
         #expect(
             stage.effects.suffix(3) == [
-                .remember("again"), .followEvents(after: 4), .send("again", after: 4),
+                .remember("again"), .followEvents(after: 4), .send("again"),
             ])
         stage.accept(turn: 2, firstSeq: 5)
         stage.give(.streamFailed(CLIError("gap")))

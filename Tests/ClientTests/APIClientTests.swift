@@ -119,27 +119,14 @@ import Testing
         #expect(bytes == "abcdef", "what came before the connection was lost")
     }
 
-    @Test func turnsAreFoundAgain() async throws {
+    @Test func requestsThatMayBeRepeatedAreNamed() async throws {
         let server = try await ScriptedServer()
-        func started(_ seq: Int, _ uid: Int, _ content: String) -> String {
-            EventStreamTests.frame(
-                seq, "run.started",
-                ",\"content\":\"\(content)\",\"user\":{\"uid\":\(uid),\"name\":\"x\"}")
-        }
-        let frames = [started(4, 7, "hello"), started(9, 8, "hello"), started(12, 7, "other")]
-        let found = try await server.run { _, _ in
-            var reply = ScriptedServer.events(frames)
-            reply.bytes += "0\r\n\r\n"
-            return reply
+        _ = try await server.run { _, _ in
+            ScriptedServer.json(202, "{\"session_id\":\"abc\",\"turn\":1,\"first_seq\":4}")
         } while: {
-            let client = APIClient(socketPath: server.path)
-            return [
-                try await client.findTurn(of: "abc", after: 3, by: 8, content: "hello")?.firstSeq,
-                try await client.findTurn(of: "abc", after: 3, by: 8, content: "nothing")?.firstSeq,
-            ]
+            try await APIClient(socketPath: server.path).send("hello", to: "abc", key: "k-1").value
         }
-        #expect(found == [9, nil])
-        #expect(server.requests.first?.contains("events?after=3&follow=0") == true)
+        #expect(server.requests.first?.lowercased().contains("idempotency-key: k-1\r\n") == true)
     }
 }
 

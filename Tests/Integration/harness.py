@@ -157,8 +157,10 @@ class World:
             yaml += f"\nsource: {name}"
         self.write(os.path.join(self.agents, f"{name}.yaml"), f"name: {name}\n{yaml}\n")
 
-    def environment(self):
+    def environment(self, fault=None):
+        """Of every program of this world; `fault` names the place where the supervisor is killed."""
         return {
+            **({"SUPERSERVE_FAULT": fault} if fault else {}),
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": self.home, "LANG": "C.UTF-8", "TERM": "xterm-256color",
             "XDG_RUNTIME_DIR": os.path.join(self.home, "xdg-run"),
@@ -174,18 +176,19 @@ class World:
         extra = os.getgrouplist(name, entry.pw_gid) if groups is None else groups
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": extra}
 
-    def daemon_arguments(self, *more):
+    def daemon_arguments(self, *more, program=f"{BIN}/superserved"):
         return [
-            f"{BIN}/superserved", "--foreground", "--state-dir", self.state, "--runtime-dir",
+            program, "--foreground", "--state-dir", self.state, "--runtime-dir",
             self.runtime, "--config", self.config_file, *more,
         ]
 
-    def start(self, *more):
+    def start(self, *more, fault=None, **which):
         """Starts the supervisor and waits until it answers."""
         with open(self.log, "a") as log:
             self.process = subprocess.Popen(
-                self.daemon_arguments(*more), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=self.environment(), start_new_session=True, **self.demoted())
+                self.daemon_arguments(*more, **which), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self.environment(fault), start_new_session=True, **self.demoted())
+
         def answers():
             if self.process.poll() is not None:
                 raise Failure("superserved ended: " + open(self.log).read()[-2000:])

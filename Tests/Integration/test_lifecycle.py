@@ -2,11 +2,13 @@
 
 import json
 import os
+import pwd
+import shutil
 import signal
 import socket
 import time
 
-from harness import SLOWNESS, check, equal, eventually, text_of
+from harness import BIN, SLOWNESS, check, equal, eventually, text_of
 
 
 def test_idle_timeout_of_ten_seconds(world):
@@ -132,3 +134,19 @@ def test_history_comes_in_pages(world):
     whole = json.loads(world.cli("sessions", "history", session["id"], "--json").stdout)
     equal([m["turn"] for m in whole["messages"]], [n for n in range(1, 9) for _ in range(2)])
     equal(len(whole["messages"][-1]["content"]), 5000000)
+
+
+def test_programs_in_a_closed_directory(world):
+    """Root's clone lies in root's home, which the service cannot enter."""
+    closed = os.path.join(world.dir, "closed")
+    os.makedirs(os.path.join(closed, "bin"))
+    for program in ("superserved", "superserve-launcher"):
+        shutil.copy2(os.path.join(BIN, program), os.path.join(closed, "bin"))
+    shutil.copytree(os.path.join(os.path.dirname(__file__), "../../config/agents"),
+                    os.path.join(closed, "share/superserve/agents"))
+    if world.user:
+        entry = pwd.getpwnam(world.user)
+        os.chown(closed, entry.pw_uid, entry.pw_gid)
+    os.chmod(closed, 0o700)
+    world.start(program=os.path.join(closed, "bin/superserved"))
+    equal(world.ask(world.create("shell"), "echo works"), "works\n")

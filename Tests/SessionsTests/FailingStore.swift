@@ -33,9 +33,17 @@ final class FailingStore: SessionStore {
     }
 
     func create(
-        _ session: SessionRecord, sandbox: SandboxRecord, blocks: Int
+        _ session: SessionRecord, sandbox: SandboxRecord, blocks: Int, key: IdempotencyKey?
     ) async throws(StoreError) -> SandboxRecord {
-        try await base.create(session, sandbox: sandbox, blocks: blocks)
+        try await base.create(session, sandbox: sandbox, blocks: blocks, key: key)
+    }
+    func outcome(
+        of key: IdempotencyKey, session: SessionID?
+    ) async throws(StoreError) -> IdempotencyKey.Outcome? {
+        try await base.outcome(of: key, session: session)
+    }
+    func purgeKeys(before date: Date) async throws(StoreError) {
+        try await base.purgeKeys(before: date)
     }
     func remove(_ id: SessionID) async throws(StoreError) { try await base.remove(id) }
     func session(_ id: SessionID) async throws(StoreError) -> SessionRecord? {

@@ -26,6 +26,13 @@ final class TestClock: SessionClock {
         }
     }
 
+    /// The clock of the next boot begins at an hour.
+    func restartMachine() {
+        state.withLock {
+            $0.boot = BootInstant(bootID: "boot-2", nanoseconds: 3_600_000_000_000)
+        }
+    }
+
     func jumpWall(_ seconds: Double) { state.withLock { $0.wall += seconds } }
 }
 
@@ -48,6 +55,7 @@ final class TestHost: SandboxHost {
         var trees: Set<String> = []
         var nextPID: Int32 = 100
         var destroyed: [String] = []
+        var killed: [ProcessIdentity] = []
         /// Called after each start and input, outside of the lock.
         var agent: (@Sendable (TestHost, String) -> Void)?
         var failStart: SandboxError?
@@ -102,6 +110,7 @@ final class TestHost: SandboxHost {
 
     func kill(_ process: ProcessIdentity) async throws(SandboxError) {
         state.withLock { state in
+            state.killed.append(process)
             for (session, box) in state.boxes where box.process == process {
                 state.boxes[session] = nil
             }
@@ -284,3 +293,12 @@ struct World {
 }
 
 let done = Array("{\"type\":\"turn_done\"}\n".utf8)
+
+/// Waits until `condition` holds; false after 10 s.
+func eventually(_ condition: () async throws -> Bool) async throws -> Bool {
+    for _ in 0..<1000 {
+        if try await condition() { return true }
+        try await Task.sleep(for: .milliseconds(10))
+    }
+    return false
+}

@@ -15,15 +15,6 @@ struct StorageFailureTests {
         .stdout(Array("{\"type\":\"text\",\"content\":\"\(text)\"}\n".utf8))
     }
 
-    /// Waits until `condition` holds; false after 10 s.
-    static func eventually(_ condition: () async throws -> Bool) async throws -> Bool {
-        for _ in 0..<1000 {
-            if try await condition() { return true }
-            try await Task.sleep(for: .milliseconds(10))
-        }
-        return false
-    }
-
     @Test func aTurnFailsAndNothingThatInitKeptIsSkipped() async throws {
         try await World.with { world, _ in
             let store = FailingStore(world.store)
@@ -33,7 +24,7 @@ struct StorageFailureTests {
             let id = record.id
             _ = try await supervisor.send(id.hex, to: "one", caller: world.alice)
             world.host.log(id.hex, Self.ready, Self.text("first"))
-            #expect(try await Self.eventually { try await world.store.session(id)?.lastSeq == 2 })
+            #expect(try await eventually { try await world.store.session(id)?.lastSeq == 2 })
             store.failNext(3)
             world.host.log(id.hex, Self.text("lost?"))
             let events = try await world.events(supervisor, id, turn: 1)
@@ -46,7 +37,7 @@ struct StorageFailureTests {
             world.host.log(id.hex, .exited(AgentExit(status: -1, signal: 9)))
             let end = world.host.state.withLock { $0.boxes[id.hex]?.log.last?.end ?? 0 }
             #expect(
-                try await Self.eventually {
+                try await eventually {
                     world.host.state.withLock { $0.boxes[id.hex]?.acknowledged } == end
                 })
             world.playNative("back")
@@ -74,7 +65,7 @@ struct StorageFailureTests {
             world.host.log(id.hex, Self.text("a"))
             world.host.log(id.hex, Self.text("b"))
             #expect(
-                try await Self.eventually {
+                try await eventually {
                     let last = try await world.store.events(id, after: 3, limit: 10)
                     return last.map(\.content) == ["a", "b"]
                 })

@@ -110,9 +110,12 @@ struct SupervisorTests {
                 try await world.events(supervisor, id, turn: turn.number).last?.type
                     == .runCompleted)
             world.clock.advance(10)
-            await supervisor.checkDeadlines()
-            for try await _ in supervisor.events(id, after: 0, turn: nil, follow: true) {}
-            #expect(try await supervisor.record(id).phase == .timeout)
+            // The end of the turn is read from the store before the driver has set the deadline.
+            let timedOut = try await eventually {
+                await supervisor.checkDeadlines()
+                return try await supervisor.record(id).phase == .timeout
+            }
+            #expect(timedOut)
         }
     }
 
@@ -308,6 +311,62 @@ struct SupervisorTests {
                 try await supervisor.create(agent: "nope", idleTimeout: nil, caller: world.alice)
             }
             #expect(error?.message == "No agent named 'nope'; known agents: bot")
+        }
+    }
+
+    @Test func aRequestThatComesTwiceCountsOnce() async throws {
+        try await World.with { world, supervisor in
+            world.playNative("once")
+            let alice = world.alice
+            // Both at the same time, as after a client's time-out.
+            async let one = supervisor.create(
+                agent: "bot", idleTimeout: 60, key: "k", caller: alice)
+            async let two = supervisor.create(
+                agent: "bot", idleTimeout: 60, key: "k", caller: alice)
+            let (first, second) = try await (one, two)
+            #expect(first.id == second.id)
+            #expect(second.phase == .idle, "the second answer waits for the sandbox as well")
+            let id = first.id.hex
+            let sent = try await supervisor.send(id, to: "hi", key: "m", caller: alice).turn
+            _ = try await world.events(supervisor, first.id, turn: 1)
+            let again = try await supervisor.send(id, to: "hi", key: "m", caller: alice).turn
+            #expect((sent.number, again.number) == (1, 1))
+            #expect(again.firstSeq == sent.firstSeq)
+            let other = await #expect(throws: WireError.self) {
+                try await supervisor.send(id, to: "other", key: "m", caller: alice)
+            }
+            #expect(other?.code == .idempotencyMismatch)
+            let agent = await #expect(throws: WireError.self) {
+                try await supervisor.create(agent: "bot", idleTimeout: 61, key: "k", caller: alice)
+            }
+            #expect(agent?.code == .idempotencyMismatch)
+            let bobs = try await supervisor.create(
+                agent: "bot", idleTimeout: 60, key: "k", caller: world.bob)
+            #expect(bobs.id != first.id, "a key belongs to its user")
+            // Also when the session is over in the meantime.
+            _ = try await supervisor.end(id, caller: alice)
+            #expect(try await world.store.session(first.id)?.lastTurn == 1)
+        }
+    }
+
+    @Test func afterARestartOfTheMachineNoPidIsBelieved() async throws {
+        try await World.with { world, first in
+            let record = try await first.create(agent: "bot", idleTimeout: nil, caller: world.alice)
+            let id = record.id
+            _ = try await first.send(id.hex, to: "one", caller: world.alice)
+            await first.leave()
+            world.host.forgetSupervisor()
+            world.clock.restartMachine()
+            // Nothing runs any more; another process may have the same pid and start time.
+            world.host.state.withLock { $0.boxes = [:] }
+            let second = world.supervisor()
+            try await second.recover()
+            let events = try await world.events(second, id, turn: 1)
+            #expect(events.last?.error?.code == "sandbox_lost")
+            #expect(events.last?.error?.message.contains("machine was restarted") == true)
+            #expect(world.host.state.withLock { $0.killed.isEmpty })
+            #expect(try await world.store.session(id)?.phase == .idle)
+            await second.leave()
         }
     }
 

@@ -40,7 +40,7 @@ struct StoreTests {
         let machine = AgentMachine(
             try AgentDefinition(yaml: "name: bot\ncommand: [x]", file: ""), maximumLine: 100)
         let box = try await store.create(
-            record, sandbox: SandboxRecord(block: 0, machine: machine), blocks: blocks)
+            record, sandbox: SandboxRecord(block: 0, machine: machine), blocks: blocks, key: nil)
         return (record, box)
     }
 

@@ -9,6 +9,7 @@ import tarfile
 import time
 
 import wire
+import world as fixtures
 from steps import ENV, disconnects, python, refused, shell
 from wire import FILES_GET, FILES_PUT, STARTED
 
@@ -268,7 +269,7 @@ def test_transfers_are_bounded_and_protected(world):
         transfers = [begin(init, FILES_GET, "big") for _ in range(4)]
         with refused(wire.EBUSY):
             init.ask(FILES_GET, ("PATH", "big"))
-        # Same ids as the agent, yet closed to it: the helper has init's memory.
+        # The agent's rights on files, yet closed to it: the helper has init's memory.
         probe = ("import ctypes, os\nlibc = ctypes.CDLL(None)\nme = os.getpid(); n = 0\n"
                  "for p in map(int, filter(str.isdigit, os.listdir('/proc'))):\n"
                  "  if p in (1, me): continue\n  n += 1\n"
@@ -296,15 +297,83 @@ def test_transfers_are_bounded_and_protected(world):
         assert len(get(init, "big")["big"][1]) == 4000000
 
 
-def test_agent_may_kill_a_transfer_but_not_fake_its_end(world):
+HOLD_UP = """
+import os, resource, signal, subprocess, sys
+own = subprocess.Popen(['sleep', '1000'])
+def attempt(name, pid, action):
+    try: action()
+    except ProcessLookupError: return
+    except (PermissionError, ValueError): counts['refused'] += 1
+    else: print('own' if pid == own.pid else 'OTHER', name)
+counts = {'refused': 0}
+for pid in range(2, 500):
+    if pid == os.getpid(): continue
+    attempt('nice', pid, lambda: os.setpriority(os.PRIO_PROCESS, pid, 19))
+    attempt('idle', pid, lambda: os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0)))
+    attempt('affinity', pid, lambda: os.sched_setaffinity(pid, {0}))
+    attempt('limit', pid, lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, 0)))
+    for number in signal.SIGSTOP, signal.SIGTERM, signal.SIGKILL:
+        attempt(signal.Signals(number).name, pid, lambda: os.kill(pid, number))
+own.wait()
+print(counts['refused'])
+"""
+
+
+def test_agent_cannot_hold_up_a_transfer(world):
+    with world.init() as init:
+        run(init, "head -c 4000000 /dev/zero > big")
+        get_request, get_fd = begin(init, FILES_GET, "big")
+        put_request, put_fd = begin(init, FILES_PUT, "/workspace")
+        # One id for files, another one for everything else.
+        inside = fixtures.outside_ids(init.session.pid)
+        ids = [inside[1], inside[1], inside[1], inside[1000]]
+        deadline = time.monotonic() + wire.DEADLINE
+        while (seen := [fixtures.ids_of(pid)
+                        for pid in fixtures.children_of(init.session.pid)]) != [ids] * 2:
+            assert time.monotonic() < deadline, (seen, inside)
+            time.sleep(0.01)  # they are on their way
+        result, out, err = init.run(90, python(HOLD_UP), ENV)
+        *did, refusals = out.decode().split("\n")[:-1]
+        assert did == ["own " + name for name in
+                       ("nice", "idle", "affinity", "limit", "SIGSTOP", "SIGTERM", "SIGKILL")], (out, err)
+        assert int(refusals) == 2 * len(did), refusals
+        init.start(91, python("import os\nos.kill(-1, 9)\nos.kill(0, 9)"), ENV)
+        assert init.wait_exit(91)[1] == 9
+        with os.fdopen(put_fd, "wb") as stream:
+            stream.write(archive(("t", None), ("t/f", b"1"), ("t/l", "f")))
+        outcome(init, put_request)
+        with os.fdopen(get_fd, "rb") as stream:
+            assert len(stream.read()) > 4000000
+        outcome(init, get_request)
+        init.state["next"] = 92
+        assert run(init, "stat -c '%u:%g' t t/f t/l").split() == ["1000:1000"] * 3
+
+
+def test_signals_to_all_catch_those_that_fork_away(world):
+    """Processes that are another one at every moment; looking for them one by one would never end."""
+    runaway = ("import os, time\n"
+               "for _ in range(8):\n"
+               "  if os.fork() == 0:\n"
+               "    while True:\n"
+               "      try:\n        if os.fork(): os._exit(0)\n"
+               "      except OSError: pass\n"
+               "print('up', flush=True)\ntime.sleep(1000)")
     with world.init() as init:
         run(init, "head -c 4000000 /dev/zero > big")
         request, fd = begin(init, FILES_GET, "big")
-        init.start(90, python("import os\nos.kill(-1, 9)"), ENV)
-        with refused(wire.ECANCELED):
-            outcome(init, request)
-        os.close(fd)
-        assert init.session.alive()
+        for generation in range(70, 80):
+            init.start(generation, python(runaway), ENV)
+            init.until(lambda: init.output(generation) == b"up\n")
+            init.signal(9, generation)
+            assert init.wait_exit(generation)[1] == 9
+            # They have its output open as long as one of them lives.
+            init.quiet(0.1)
+            assert not init.find(wire.STDOUT_EOF, generation)
+            init.signal(9, generation, wire.ALL)
+            init.until(lambda: init.find(wire.STDOUT_EOF, generation))
+        with os.fdopen(fd, "rb") as stream:
+            assert len(stream.read()) > 4000000
+        outcome(init, request)
 
 
 def test_transfers_of_a_lost_connection_end_quietly(world):

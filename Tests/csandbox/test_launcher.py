@@ -253,13 +253,19 @@ def test_planted_links_are_refused(world):
     )
 
 
+# From the bottom up, a piece at a time: Landlock looks at every directory above a new one.
 DEEP = """
 import os, sys
-os.chdir('/workspace')
-for level in range(int(sys.argv[1])):
-    os.mkdir('d')
-    os.chdir('d')
-open('bottom', 'w').write('x' * 5000)
+top = os.open('/workspace', os.O_RDONLY)
+for piece in range(int(sys.argv[1]) // 500):
+    os.chdir(top)
+    os.mkdir(f'{piece}')
+    os.chdir(f'{piece}')
+    for level in range(499):
+        os.mkdir('d')
+        os.chdir('d')
+    if piece == 0: open('bottom', 'w').write('x' * 5000)
+    else: os.rename(f'{piece - 1}', 'd', src_dir_fd=top)
 """
 
 
@@ -292,6 +298,55 @@ def test_destroy_of_hostile_trees(world):
         )
         assert not os.path.lexists(session.tree) or os.geteuid() != 0
     assert os.path.exists("/etc/passwd")
+
+
+@contextlib.contextmanager
+def mounted(world, *arguments):
+    """A mount that the launcher sees, as one of the host's would be."""
+    place = ["nsenter", f"--mount=/proc/{launcher_pid(world)}/ns/mnt"]
+    subprocess.run([*place, "mount", *arguments], check=True)
+    try:
+        yield
+    finally:
+        # It may have been moved, with the directory that it hangs on.
+        with open(f"/proc/{launcher_pid(world)}/mountinfo", encoding="utf-8") as file:
+            points = [line.split()[4] for line in file]
+        point = next(point for point in points if point.startswith(world.state + "/sessions/"))
+        subprocess.run([*place, "umount", point], check=True)
+
+
+def test_destroy_stays_on_the_sessions_file_system(world):
+    need_root()
+    session = world.prepare()
+    canary = os.path.join(world.base, "canary")
+    os.makedirs(os.path.join(canary, "deep"))
+    open(os.path.join(canary, "deep", "file"), "w").close()
+    agent = outer_id(world, 1, session.block)
+    inside = os.path.join(session.tree, "workspace", "a", "b", "mount")
+
+    def make(path):
+        """A directory of the agent, and those above it."""
+        if not os.path.isdir(path):
+            make(os.path.dirname(path))
+            os.mkdir(path)
+            os.chown(path, agent, agent)
+
+    # A bind of the same file system, and another one over a directory of the top.
+    for arguments in (
+        ["--bind", canary, inside],
+        ["--bind", canary, os.path.join(session.tree, "workspace")],
+        ["-t", "tmpfs", "none", os.path.join(session.tree, "home")],
+        ["--bind", canary, session.tree],
+    ):
+        make(inside)
+        make(arguments[-1])
+        with mounted(world, *arguments):
+            with refused(errno.EXDEV, stage="destroy"):
+                world.launcher.ask(wire.DESTROY, ("SESSION", session.id))
+            assert os.listdir(os.path.join(canary, "deep")) == ["file"]
+    world.launcher.ask(wire.DESTROY, ("SESSION", session.id))
+    assert not os.path.lexists(session.tree)
+    assert os.listdir(os.path.join(canary, "deep")) == ["file"]
 
 
 def test_measure_counts_once(world):
@@ -637,6 +692,83 @@ def test_killing_cannot_reach_others(world):
 # --- ends -----------------------------------------------------------------------------------------
 
 
+def processor_time(pid):
+    """Seconds of processor time that a process has used."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_sandbox_that_hangs_is_ended(world):
+    if not world.root:
+        raise unittest.SkipTest("no cgroup of our own to freeze")
+    with own_world(world) as fresh, fresh.session() as first:
+        top = next(path for path in groups() if os.path.isdir(os.path.join(path, first.id)))
+        hung = fresh.prepare()
+        # Its child is born frozen, between clone and exec.
+        group = os.path.join(top, hung.id)
+        os.mkdir(group)
+        for name in group, os.path.join(group, "cgroup.procs"):
+            os.chown(name, fresh.uid, fresh.gid)
+        with open(os.path.join(group, "cgroup.freeze"), "w", encoding="ascii") as file:
+            file.write("1")
+        pid, began = launcher_pid(fresh), time.monotonic()
+        with fresh.fresh_launcher() as other:
+            assert other.ask(wire.LAUNCHER_HELLO)
+            request = fresh.launcher.begin(
+                wire.SPAWN, ("SESSION", hung.id), ("BLOCK", hung.block), ("NONCE", hung.nonce)
+            )
+            assert fresh.launcher.ask(wire.LAUNCHER_HELLO)
+        # The child holds copies of what this connection was; others are served meanwhile.
+        before = processor_time(pid)
+        with fresh.session() as second:
+            assert second.connect().run(1, ["true"], ENV)[0][0] == 0
+        with refused(errno.ETIMEDOUT, stage="timeout"):
+            fresh.launcher.answer(request)
+        assert 9 < time.monotonic() - began < 20
+        assert processor_time(pid) - before < 1, "the launcher's loop spins"
+        wait_until(lambda: not os.path.isdir(group))
+        hung.spawn(fresh.launcher)
+        assert hung.connect().run(1, ["true"], ENV)[0][0] == 0
+        hung.end()
+
+
+def test_an_init_that_does_not_end_is_told(world):
+    freezer = "/sys/fs/cgroup/freezer"
+    if os.geteuid() != 0 or not os.path.isdir(freezer):
+        raise unittest.SkipTest("no freezer that holds up SIGKILL (cgroup v1)")
+    group = os.path.join(freezer, f"csandbox-test-{os.getpid()}")
+
+    def write(name, text):
+        with open(os.path.join(group, name), "w", encoding="ascii") as file:
+            file.write(text)
+
+    with own_world(world) as fresh, fresh.session() as session:
+        os.mkdir(group)
+        try:
+            write("cgroup.procs", str(session.pid))
+            write("freezer.state", "FROZEN")
+            asked = (("PID", session.pid), ("START_TIME", session.start_time))
+            requests = [fresh.launcher.begin(wire.KILL, *asked) for _ in range(2)]
+            began = time.monotonic()
+            for request in requests:
+                assert fresh.launcher.ask(wire.LAUNCHER_HELLO)
+                with refused(errno.ETIMEDOUT, stage="kill"):
+                    fresh.launcher.answer(request)
+            assert 9 < time.monotonic() - began < 20
+            # It still is what it was: in use.
+            with refused(wire.EBUSY):
+                fresh.launcher.ask(wire.DESTROY, ("SESSION", session.id))
+            last = fresh.launcher.begin(wire.KILL, *asked)
+            write("freezer.state", "THAWED")
+            fresh.launcher.answer(last)
+            fresh.launcher.wait_exited(session.pid)
+        finally:
+            write("freezer.state", "THAWED")
+            wait_until(lambda: not open(os.path.join(group, "cgroup.procs")).read())
+            os.rmdir(group)
+
+
 def test_sessions_outlive_the_launcher(world):
     with own_world(world) as fresh, fresh.session() as session:
         init = session.connect()
@@ -780,6 +912,107 @@ def test_one_keeper_a_runtime_directory(world):
     assert said.startswith("error lock 11 "), said
     assert process.wait(wire.DEADLINE) != 0
     assert world.launcher.ask(wire.LAUNCHER_HELLO)
+
+
+def pool_of(world):
+    """First host id and count of a world's sessions."""
+    with open(f"/proc/{launcher_pid(world)}/uid_map", encoding="ascii") as file:
+        return next(tuple(map(int, line.split()[1:])) for line in file if line.split()[0] == "1")
+
+
+def test_keepers_of_root_have_ids_of_their_own(world):
+    if not world.root:
+        raise unittest.SkipTest("ids that root hands out")
+    with own_world(world) as one, own_world(world) as two:
+        pools = sorted(map(pool_of, (world, one, two)))
+        assert all(count == 65536 for _, count in pools), pools
+        assert all(a + 65536 <= b for (a, _), (b, _) in zip(pools, pools[1:])), pools
+        # A supervisor finds its sessions' ids again, even after all claims are forgotten.
+        session, before = one.prepare(), pool_of(one)
+        one.launcher.close()
+        one.stop_keeper()
+        one.start_keeper()
+        one.launcher = one.connect()
+        assert pool_of(one) == before
+        assert session.spawn(one.launcher).connect().run(1, ["true"], ENV)[0][0] == 0
+        session.end()
+
+
+def test_trees_without_a_record_belong_to_the_first_slice(world):
+    if not world.root:
+        raise unittest.SkipTest("ids that root hands out")
+    with own_world(world) as fresh:
+        fresh.launcher.close()
+        fresh.stop_keeper()
+        os.unlink(os.path.join(fresh.state, "ids"))
+        os.mkdir(os.path.join(fresh.state, "sessions", secrets.token_hex(16)))
+        fresh.keeper, said = fresh.run_keeper()
+        if said == "ready\n":
+            fresh.launcher = fresh.connect()
+            assert pool_of(fresh) == (1900000001, 65536)
+        else:  # somebody else on this machine has it
+            assert said.startswith("error id-range 16 ") and "1900000001-" in said, said
+
+
+def refused_start(world, *options, record=None):
+    """What a keeper in new directories says that must not start."""
+    number = sum(name.startswith("other") for name in os.listdir(world.base))
+    places = {
+        name: world.make_directory(f"other-{name}{number}") for name in ("state", "runtime")
+    }
+    if record is not None:
+        record(os.path.join(places["state"], "ids"))
+    process, said = world.run_keeper(*options, **places)
+    status = process.wait(wire.DEADLINE)
+    assert status != 0 and said.startswith("error id-range "), (status, said)
+    return said
+
+
+def test_keepers_never_share_ids(world):
+    if not world.root:
+        raise unittest.SkipTest("ids that root hands out")
+    first, count = pool_of(world)
+    for low, length in (first, count), (first + 100, 8), (first - 100, 101), (first + count - 1, 9):
+        pair = ["--sub-uid", f"{low}:{length}", "--sub-gid", f"{low}:{length}"]
+        said = refused_start(world, *pair)
+        # Both are named, and what to do.
+        assert said.startswith("error id-range 16 ") and f"{low}-{low + length - 1}" in said, said
+        assert world.base in said and f"{first}-{first + count - 1}" in said, said
+        assert "subordinate_first" in said, said
+
+    def record(text):
+        def write(path):
+            with open(path, "w", encoding="ascii") as file:
+                file.write(text)
+
+        return write
+
+    assert world.base in refused_start(world, record=record(f"{first}:{count}\n"))
+    for text in "", "1:65536", f"{first + 1}:{count}", f"{first}:1", "x" * 100, "4294900000:65536":
+        assert "does not name a slice" in refused_start(world, record=record(text))
+    refused_start(world, record=lambda path: os.symlink("/etc/passwd", path))
+    refused_start(world, record=os.mkfifo)
+
+
+def test_a_configured_range_is_free_again_afterwards(world):
+    if not world.root:
+        raise unittest.SkipTest("ids that root hands out")
+    pair = ["--sub-uid", "1800000001:4096", "--sub-gid", "1800000001:4096"]
+    places = {name: world.make_directory(f"configured-{name}") for name in ("state", "runtime")}
+    process, said = world.run_keeper(*pair, **places)
+    try:
+        assert said == "ready\n", said
+        assert "configured-state" in refused_start(world, *pair)
+        process.kill()
+        process.wait()
+        # It did not end by itself: its sessions may live, so only the same supervisor may come back.
+        assert "may still use" in refused_start(world, *pair)
+        process, said = world.run_keeper(*pair, **places)
+        assert said == "ready\n", said
+    finally:
+        process.terminate()
+        process.wait(wire.DEADLINE)
+    assert not os.path.exists("/run/superserve-ids/u1800000001:4096")
 
 
 def nothing_left(fresh, session, before):

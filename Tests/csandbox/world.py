@@ -38,6 +38,7 @@ class Session:
         pairs += [(name.upper(), value) for name, value in options.items()]
         answer = dict((launcher or self.world.launcher).ask(wire.SPAWN, *pairs))
         self.pid, self.start_time = answer["PID"], answer["START_TIME"]
+        self.measures, self.landlock = answer["MEASURES"], answer["LANDLOCK"]
         return self
 
     def connect(self, **options):
@@ -82,6 +83,32 @@ def status_field(pid, name):
             if line.startswith(name + ":"):
                 return line.partition(":")[2].strip()
     return None
+
+
+def ids_of(pid):
+    """Real, effective, saved and file-system uid, as the host sees them."""
+    return [int(word) for word in status_field(pid, "Uid").split()]
+
+
+def outside_ids(pid):
+    """Host ids of the ids in the process's user namespace."""
+    with open(f"/proc/{pid}/uid_map", encoding="ascii") as file:
+        lines = [[int(word) for word in line.split()] for line in file]
+    return {inside: outside for inside, outside, _ in lines}
+
+
+def living():
+    """(pid, parent) of every process that is more than its zombie."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(f"/proc/{name}/stat", "rb") as file:
+                rest = file.read().rpartition(b")")[2].split()
+            if rest[0] not in b"ZX":
+                yield int(name), int(rest[1])
+
+
+def children_of(pid):
+    return [child for child, parent in living() if parent == pid]
 
 
 class World:

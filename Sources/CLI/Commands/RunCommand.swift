@@ -76,7 +76,9 @@ struct RunCommand: AsyncParsableCommand {
         let connector = try connection.connector(console)
         let client = try await connector.connect()
         let request = WireCreateSession(agent: agent, idleTimeoutSeconds: idleTimeout?.seconds)
-        let session = try await client.createSession(request).value
+        let session = try await Repeating(connector: connector, client: client).run { key in
+            try await client.createSession(request, key: key).value
+        }
         await console.err("Session ID: \(session.shortId)\n")
         let run = SessionRun(
             console: console, connector: connector, client: client, session: session,

@@ -26,8 +26,8 @@ struct Conversation: Sendable {
         case write(TurnPrinter.Piece)
         /// Text and escape sequences for the terminal.
         case draw(String)
-        /// Send a message; `after` is the number of the last event seen.
-        case send(String, after: Int64)
+        /// Send a message.
+        case send(String)
         case cancel
         case end
         /// Keep a line in the history.
@@ -129,7 +129,7 @@ struct Conversation: Sendable {
         case .message(let message):
             let shown = TextSanitizer.clean(message)
             phase = .sending(Submission(message: message, isShown: true))
-            return [follow, .draw(Self.prompt + shown + "\r\n"), .send(message, after: lastSeq)]
+            return [follow, .draw(Self.prompt + shown + "\r\n"), .send(message)]
         case .attach(let turn):
             phase = .following(turn: turn.number, interrupts: 0, showsMessage: true)
             return [follow]
@@ -243,7 +243,7 @@ struct Conversation: Sendable {
             streamIsDown = false
             effects.append(.followEvents(after: lastSeq))
         }
-        return effects + [.send(message, after: lastSeq)]
+        return effects + [.send(message)]
     }
 
     // MARK: Answers of the supervisor

@@ -97,10 +97,10 @@ struct ConversationRunner: Sendable {
             try await console.write(text, to: console.errIsTerminal ? .err : .out)
         case .remember(let line):
             history.append(line)
-        case .send(let message, let knownSeq):
+        case .send(let message):
             group.addTask {
                 let result = await Self.attempt {
-                    try await delivery.deliver(message, knownSeq: knownSeq)
+                    try await delivery.deliver(message)
                 }
                 mailbox.post(.sent(result))
             }

@@ -19,36 +19,42 @@ struct MessageDelivery: Sendable {
     }
 
     /// Sends a message; its turn starts at the answer's `firstSeq`.
-    ///
-    /// - Parameter knownSeq: number of the last event seen before.
-    func deliver(_ message: String, knownSeq: Int64) async throws -> WireAccepted {
+    func deliver(_ message: String) async throws -> WireAccepted {
         try Self.check(message)
-        do {
-            return try await client.send(message, to: sessionID).value
-        } catch let error as ClientError where error.code == .unreachable {
-            // Nothing was sent, so starting a supervisor and sending again is safe.
-            guard try await connector.connect().socketPath == client.socketPath else { throw error }
-            return try await client.send(message, to: sessionID).value
-        } catch let error as ClientError where error.code == .lost || error.code == .timeout {
-            return try await recover(message, knownSeq: knownSeq)
+        return try await Repeating(connector: connector, client: client).run { key in
+            try await client.send(message, to: sessionID, key: key).value
         }
     }
+}
 
-    /// The connection broke after sending: the events tell whether the message arrived.
-    private func recover(_ message: String, knownSeq: Int64) async throws -> WireAccepted {
-        let deadline = ContinuousClock.now + .seconds(60)
+/// A request that is sent again while the supervisor restarts; its key makes it count once.
+struct Repeating: Sendable {
+    /// How long a supervisor may be away.
+    static let patience = Duration.seconds(60)
+
+    let connector: Connector
+    let client: APIClient
+
+    func run<Value: Sendable>(
+        _ request: @Sendable (_ key: String) async throws -> Value
+    ) async throws -> Value {
+        let key = UUID().uuidString
+        let deadline = ContinuousClock.now + Self.patience
+        var isFirst = true
         while true {
             do {
-                let found = try await client.findTurn(
-                    of: sessionID, after: knownSeq, by: getuid(), content: message)
-                if let found { return found }
-                throw CLIError(
-                    "The connection was lost before the supervisor took the message; "
-                        + "it was not sent",
-                    hint: "Send it again")
+                return try await request(key)
             } catch let error as ClientError where error.isTransient {
                 guard ContinuousClock.now < deadline else { throw error }
-                try await Task.sleep(for: .milliseconds(500))
+                if isFirst, error.code == .unreachable {
+                    // Nobody there at all: one is started, where that is this user's own business.
+                    guard try await connector.connect().socketPath == client.socketPath else {
+                        throw error
+                    }
+                } else {
+                    try await Task.sleep(for: .milliseconds(500))
+                }
+                isFirst = false
             }
         }
     }

@@ -38,7 +38,7 @@ struct SessionRun: Sendable {
     func answer(_ message: String) async throws {
         try await leaving {
             try await single.follow {
-                let accepted = try await delivery.deliver(message, knownSeq: session.lastSeq)
+                let accepted = try await delivery.deliver(message)
                 return (accepted.turn, accepted.firstSeq)
             }
         }
@@ -53,7 +53,7 @@ struct SessionRun: Sendable {
     func detach(_ message: String) async throws {
         let accepted: WireAccepted
         do {
-            accepted = try await delivery.deliver(message, knownSeq: session.lastSeq)
+            accepted = try await delivery.deliver(message)
         } catch {
             await discard()
             throw error

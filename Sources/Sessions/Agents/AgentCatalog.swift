@@ -110,6 +110,7 @@ public actor AgentCatalog {
     private func deployNow(
         yaml: String, source: AgentTrees.Staged?, caller: Caller
     ) async throws(WireError) -> AgentVersion {
+        FaultPoint.deployUnpacked()
         let definition: AgentDefinition
         do throws(SettingsError) {
             definition = try AgentDefinition(yaml: yaml, file: "superserve.yaml")
@@ -313,6 +314,7 @@ public actor AgentCatalog {
             throw error
         }
         if let source { uploads.remove(source.path) }
+        if origin == .deployed { FaultPoint.deployStored() }
         try await dropUnused()
         return version
     }

@@ -8,12 +8,15 @@ internal import Settings
 // The sandbox of a session: starting, reconnecting, losing, ending.
 
 extension SessionDriver {
-    /// Makes a new session's sandbox; on failure nothing of the session is left.
+    /// Makes a new session's sandbox; on failure nothing of the session is left. Nothing happens
+    /// where it has been made.
     func create() async throws(WireError) -> SessionRecord {
+        guard record.phase == .creating else { return record }
         do throws(WireError) {
             try await ensureSandbox()
             let (next, _) = try transition(.created, activity: true)
             try await commit(SessionChange(next))
+            FaultPoint.createDone()
             return record
         } catch {
             await removeEverything()
@@ -38,7 +41,9 @@ extension SessionDriver {
             plan.source = agent.sourcePath
             try context.limits.ceilings.apply(to: &plan, agent: agent)
             let process = try await context.host.start(plan)
+            FaultPoint.sandboxStarted()
             box.process = process
+            box.bootID = context.clock.boot.bootID
             box.logOffset = 0
             box.inputBase = 0
             box.pendingInput = []
@@ -59,12 +64,15 @@ extension SessionDriver {
         var change = SessionChange(record)
         change.sandbox = sandbox
         try await commit(change)
+        FaultPoint.sandboxStored()
     }
 
     /// Connects to an init that runs already. False where there is none; throws when it is there
     /// and cannot be reached at the moment.
     private func reachesLiving(_ box: SandboxRecord) async throws(WireError) -> Bool {
-        guard let process = box.process else { return false }
+        guard let process = box.process, box.bootID == context.clock.boot.bootID else {
+            return false
+        }
         do throws(SandboxError) {
             try await attachAndResume(process)
             return true
@@ -131,6 +139,11 @@ extension SessionDriver {
     func reattach() async {
         guard link == nil, record.phase.isLive, !isStopped else { return }
         guard let process = sandbox?.process else { return await lostSandbox() }
+        guard sandbox?.bootID == context.clock.boot.bootID else {
+            sandbox?.process = nil
+            log(.notice, "the machine was restarted")
+            return await lostSandbox(because: "The machine was restarted")
+        }
         do throws(SandboxError) {
             try await attachAndResume(process)
             log(.info, "reconnected to init \(process.pid)")
@@ -154,6 +167,7 @@ extension SessionDriver {
     /// Connects, and repeats what may have been lost with the last connection.
     private func attachAndResume(_ process: ProcessIdentity) async throws(SandboxError) {
         try await attach(process)
+        FaultPoint.recoveryAttached()
         if let effects = sandbox?.machine.resumed(), var box = sandbox {
             await act(stage(effects, in: &box) + [.pump])
         }
@@ -162,7 +176,9 @@ extension SessionDriver {
     /// Ends the session's init: the one the store knows, and one that a supervisor started and
     /// could not write down any more.
     private func killInit(_ box: SandboxRecord) async throws(SandboxError) {
-        if let process = box.process { try await context.host.kill(process) }
+        if let process = box.process, box.bootID == context.clock.boot.bootID {
+            try await context.host.kill(process)
+        }
         if let process = await context.host.find(session: id.hex) {
             try await context.host.kill(process)
         }
@@ -206,7 +222,7 @@ extension SessionDriver {
 
     /// Init is gone, and with it every process. Workspace and home stay; the next message starts
     /// anew.
-    func lostSandbox() async {
+    func lostSandbox(because cause: String = "The sandbox ended") async {
         disconnect()
         attachAttempts = 0
         guard sandbox != nil, record.phase.isLive else { return }
@@ -216,8 +232,7 @@ extension SessionDriver {
             .sandboxLost(
                 .init(
                     code: "sandbox_lost",
-                    message:
-                        "The sandbox ended while the agent was answering; send the message again")))
+                    message: "\(cause) while the agent was answering; send the message again")))
     }
 
     /// For file transfers: a connection, started where need be.
@@ -273,6 +288,7 @@ extension SessionDriver {
             try? await discard()
             return
         }
+        FaultPoint.timeoutDue()
         guard let due = try? transition(.deadlinePassed, activity: false) else { return }
         var next = due.record
         next.reason = .idleTimeout
@@ -301,7 +317,9 @@ extension SessionDriver {
             change.events = [last]
         }
         try await commit(change)
+        FaultPoint.endStored()
         if effects.contains(.destroySandbox) { await finishEnding() }
+        FaultPoint.endDone()
         mailbox.finish()
     }
 
@@ -310,6 +328,7 @@ extension SessionDriver {
         guard let box = sandbox else { return mailbox.finish() }
         do throws(SandboxError) {
             try await takeDown(box)
+            FaultPoint.endDestroyed()
             var change = SessionChange(record)
             change.removeSandbox = true
             try? await commit(change)
@@ -322,6 +341,7 @@ extension SessionDriver {
     private func takeDown(_ box: SandboxRecord) async throws(SandboxError) {
         disconnect()
         try await killInit(box)
+        FaultPoint.endKilled()
         try await context.host.destroy(session: id.hex)
     }
 
@@ -340,6 +360,7 @@ extension SessionDriver {
         context.deadlines.set(id, nil)
         do {
             if let box = sandbox { try await takeDown(box) }
+            FaultPoint.discardDestroyed()
             try await context.store.remove(id)
         } catch {
             log(.error, "could not be removed yet: \(error)")

@@ -9,7 +9,10 @@ internal import Settings
 
 extension SessionDriver {
     /// Accepts a user message: stored with the turn's first event before anything is started.
-    func send(_ content: String, user: WireUser) async throws(WireError) -> TurnRecord {
+    func send(
+        _ content: String, user: WireUser, key: IdempotencyKey?
+    ) async throws(WireError) -> TurnRecord {
+        if let key, let known = try await accepted(content, by: key) { return known }
         var (next, _) = try transition(.messageAccepted, activity: true)
         if let limit = sandbox?.machine.maximumMessage, content.utf8.count > limit {
             throw WireError(
@@ -41,10 +44,35 @@ extension SessionDriver {
         change.turn = accepted
         change.sandbox = box
         change.participant = user
+        change.key = key
+        FaultPoint.turnAccepting()
         try await commit(change)
+        FaultPoint.turnAccepted()
         armCeiling(seconds: Double(agent.definition.turnTimeout))
         await act(actions)
+        FaultPoint.turnActed()
         return accepted
+    }
+
+    /// The turn that an earlier request with this key began.
+    private func accepted(
+        _ content: String, by key: IdempotencyKey
+    ) async throws(WireError) -> TurnRecord? {
+        let turn: TurnRecord?
+        do throws(StoreError) {
+            guard let number = try await context.store.outcome(of: key, session: id)?.turn else {
+                return nil
+            }
+            turn = try await context.store.turn(id, number: number)
+        } catch {
+            throw WireError(error, "The session could not be read")
+        }
+        guard let turn, turn.content == content else {
+            throw WireError(
+                code: .idempotencyMismatch,
+                message: "This Idempotency-Key was used for another message")
+        }
+        return turn
     }
 
     /// Asks for the end of the running turn. An idle session stays as it is.
@@ -114,11 +142,14 @@ extension SessionDriver {
         change.turn = currentTurn
         change.sandbox = box
         change.durable = durable
+        if events.contains(where: { $0.type == .messageDelta }) { FaultPoint.turnOutput() }
         do throws(WireError) {
             try await commit(change)
         } catch {
             return await storageFailed(error)
         }
+        if events.contains(where: { $0.type == .messageDelta }) { FaultPoint.turnStreamed() }
+        if events.contains(where: { $0.type.isTerminal }) { FaultPoint.turnEnded() }
         storageFailure = nil
         if let logOffset { try? link?.acknowledge(logOffset) }
         if next.phase != .active { ceilingTask?.cancel() }

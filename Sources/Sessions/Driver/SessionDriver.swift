@@ -20,7 +20,7 @@ enum SessionCommand: Sendable {
     typealias Reply<Value: Sendable> = CheckedContinuation<Result<Value, WireError>, Never>
 
     case create(Reply<SessionRecord>)
-    case send(String, WireUser, Reply<TurnRecord>)
+    case send(String, WireUser, IdempotencyKey?, Reply<TurnRecord>)
     case cancel(WireUser, Reply<SessionRecord>)
     case resume(WireUser, Reply<SessionRecord>)
     case end(Reply<SessionRecord>)
@@ -107,8 +107,10 @@ actor SessionDriver {
     private func perform(_ command: SessionCommand) async {
         switch command {
         case .create(let reply): await answer(reply) { () throws(WireError) in try await create() }
-        case .send(let text, let user, let reply):
-            await answer(reply) { () throws(WireError) in try await send(text, user: user) }
+        case .send(let text, let user, let key, let reply):
+            await answer(reply) { () throws(WireError) in
+                try await send(text, user: user, key: key)
+            }
         case .cancel(let user, let reply):
             await answer(reply) { () throws(WireError) in try await cancel(user: user) }
         case .resume(let user, let reply):

@@ -17,6 +17,8 @@ public struct SessionChange: Sendable {
     public var deleteHistory = false
     /// Somebody who wrote or resumed.
     public var participant: WireUser?
+    /// The request that this turn answers.
+    public var key: IdempotencyKey?
     /// Flushed to the disk before the call returns; otherwise it survives a crash of the process
     /// only.
     public var durable = true
@@ -66,9 +68,13 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
 /// The store of sessions, turns, events and agents.
 public protocol SessionStore: Sendable {
     /// Inserts a new session and gives it the lowest free id block below `blocks`.
-    func create(_ session: SessionRecord, sandbox: SandboxRecord, blocks: Int)
-        async throws(StoreError)
-        -> SandboxRecord
+    func create(
+        _ session: SessionRecord, sandbox: SandboxRecord, blocks: Int, key: IdempotencyKey?
+    ) async throws(StoreError) -> SandboxRecord
+    /// What became of the request with this key; `session` is nil for the creation of one.
+    func outcome(
+        of key: IdempotencyKey, session: SessionID?
+    ) async throws(StoreError) -> IdempotencyKey.Outcome?
     func commit(_ change: SessionChange) async throws(StoreError)
     /// Removes a session that never was used.
     func remove(_ id: SessionID) async throws(StoreError)
@@ -93,6 +99,8 @@ public protocol SessionStore: Sendable {
     func withSandbox() async throws(StoreError) -> [SessionID]
     /// Ended or timed out before `date`: deletes their history.
     func purgeArchives(before date: Date) async throws(StoreError)
+    /// Forgets keys of requests that came before `date`.
+    func purgeKeys(before date: Date) async throws(StoreError)
 
     func newestAgent(name: String, origin: AgentVersion.Origin) async throws(StoreError)
         -> AgentVersion?

@@ -114,6 +114,8 @@ public struct SandboxRecord: Sendable, Hashable, Codable {
     public var block: Int
     /// The running init, if there is one.
     public var process: ProcessIdentity?
+    /// The boot that `process` belongs to; after another one its pid means nothing.
+    public var bootID: String?
     /// What init asks for on its control socket.
     public var nonce: [UInt8]
     /// Log offset up to which everything is stored.
