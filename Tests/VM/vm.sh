@@ -89,7 +89,8 @@ make_payload() {
     done <"$work/libraries"
     cp -R "$repository/config/agents" "$tree/share/superserve/agents"
     cp -R "$repository/scripts/lib" "$repository/scripts/leak-check" "$tree/scripts/"
-    cp -R "$repository/Tests" "$repository/CSandbox" "$tree/"
+    # Tests compare the programs with their documents and sources.
+    cp -R "$repository/Tests" "$repository/CSandbox" "$repository/docs" "$repository/Sources" "$tree/"
     printf 'all=%q only=%q slowness=%q\n' "$all" "$only" "$slowness" >"$tree/options"
     mksquashfs "$tree" "$work/payload.squashfs" -all-root -no-progress -quiet -noI -noD -noF -noX >"$work/log" 2>&1 ||
         { cat "$work/log" >&2; die "the disk with the programs could not be made"; }
