@@ -69,7 +69,7 @@ find_image() {
         say "made the image in $SECONDS s: $(du -sh "$image" | cut -f 1)"
     fi
     touch -c "$image" 2>/dev/null
-    flock -u 9
+    exec 9>&-
 }
 
 # Programs as they are installed, Swift's libraries beside them (where RUNPATH's $ORIGIN finds them), tests.
@@ -181,7 +181,8 @@ if [ "$status" -eq 0 ] && [ "$(tail -n 1 "$work/results")" = "the VM is done" ];
 else
     failed=$((failed + 1))
     say "the VM did not come to its end (status $status); its console and what QEMU said:"
-    tail -n 60 "$work/console" "$work/qemu"
+    grep -av 'Job payload.service' "$work/console" | tail -n 60 | tr -d '\033\r'
+    cat "$work/qemu"
 fi
 if [ "$skipped" -gt 0 ]; then
     echo "$passed passed, $failed failed, $skipped skipped"
