@@ -9,8 +9,8 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib/superserve
 sharedir = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: build run test test-unit test-isolation test-integration test-vm \
-    test-newcomer bench fmt lint install uninstall clean
+.PHONY: build run test test-unit test-isolation test-integration test-vm test-newcomer analyze fuzz bench fmt lint \
+    install uninstall clean
 
 build:
 	@scripts/bootstrap build
@@ -50,6 +50,14 @@ fmt:
 
 lint:
 	@scripts/test lint
+
+# The C code: the static analyzer, and the parsers under a fuzzer for SECONDS each.
+SECONDS ?= 60
+analyze:
+	@scripts/analyze
+
+fuzz:
+	@Tests/Fuzz/run $(SECONDS)
 
 install:
 	@scripts/bootstrap build

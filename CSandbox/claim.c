@@ -7,16 +7,17 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define DIRECTORY "/run/superserve-ids"
 #define RECORD "ids" // in the state directory: the slice
 #define RECORD_MAX 64
-#define PATIENCE_MS 10000
+#define PATIENCE_SECONDS 10
+#define ATTEMPTS_MAX 100
 // From the service's default id to where systemd has ids for files of other machines.
 #define POOL_FIRST (CSANDBOX_SERVICE_ID + 1)
 #define SLICES ((2147352575u - POOL_FIRST) / CSANDBOX_SUBORDINATE_COUNT)
@@ -37,17 +38,33 @@ static int open_directory(struct csandbox_failure *failure) {
     return csandbox_steal_fd(&fd);
 }
 
-// Held while claims are looked at and made.
-static int lock_directory(int directory, struct csandbox_failure *failure) {
-    CSANDBOX_AUTO_FD int fd =
-        openat(directory, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0) return csandbox_fail(failure, "id range", errno, "open %s/lock", DIRECTORY);
-    for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited += 10) {
-        if ((errno != EWOULDBLOCK && errno != EINTR) || waited >= PATIENCE_MS)
-            return csandbox_fail(failure, "id range", errno, "lock %s/lock", DIRECTORY);
-        (void)nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+static void ring(int number) { (void)number; }
+
+// flock(2) with an end: whoever holds the lock does so for moments, unless somebody has stopped it.
+static int lock_in_time(int fd) {
+    const struct sigaction bell = {.sa_handler = ring}; // interrupts the call
+    struct sigaction before;
+    if (sigaction(SIGALRM, &bell, &before) < 0) return -errno;
+    (void)alarm(PATIENCE_SECONDS);
+    const int result = flock(fd, LOCK_EX) < 0 ? -errno : 0;
+    (void)alarm(0);
+    (void)sigaction(SIGALRM, &before, NULL);
+    return result;
+}
+
+// The directory, locked: claims are looked at and made by one keeper at a time. The last one that
+// ends removes it, so that what was waited for may not be there any more.
+static int lock_directory(struct csandbox_failure *failure) {
+    for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+        CSANDBOX_AUTO_FD int fd = open_directory(failure);
+        struct stat status;
+        if (fd < 0) return -failure->error;
+        const int result = lock_in_time(fd);
+        if (result < 0)
+            return csandbox_fail(failure, "id range", -result, "%s stays locked", DIRECTORY);
+        if (fstat(fd, &status) == 0 && status.st_nlink > 0) return csandbox_steal_fd(&fd);
     }
-    return csandbox_steal_fd(&fd);
+    return csandbox_fail(failure, "id range", EBUSY, "%s comes and goes", DIRECTORY);
 }
 
 static void claim_name(char *name, size_t capacity, char kind, struct csandbox_id_range range) {
@@ -214,10 +231,8 @@ static int choose_slice(struct csandbox_keeper *keeper, int directory,
 
 int csandbox_claim_ids(struct csandbox_keeper *keeper, struct csandbox_failure *failure) {
     if (!keeper->identity.privileged) return 0;
-    CSANDBOX_AUTO_FD int directory = open_directory(failure);
+    CSANDBOX_AUTO_FD int directory = lock_directory(failure);
     if (directory < 0) return -failure->error;
-    CSANDBOX_AUTO_FD int lock = lock_directory(directory, failure);
-    if (lock < 0) return -failure->error;
     const int result = keeper->takes_slice ? choose_slice(keeper, directory, failure)
                                            : check_both(keeper, directory, failure);
     if (result < 0) return result;
@@ -228,17 +243,19 @@ int csandbox_claim_ids(struct csandbox_keeper *keeper, struct csandbox_failure *
     return 0;
 }
 
-// The slice stays reserved for the state directory; only its lock goes, with this process. What
-// was configured is nobody's afterwards.
+// At an orderly end, when no process of a session is left.
 void csandbox_claim_release(const struct csandbox_keeper *keeper) {
     struct csandbox_failure ignored;
-    if (keeper->claim_fds[0] < 0 || keeper->takes_slice) return;
-    CSANDBOX_AUTO_FD int directory = open_directory(&ignored);
-    CSANDBOX_AUTO_FD int lock = directory >= 0 ? lock_directory(directory, &ignored) : -1;
-    if (lock < 0) return;
+    if (keeper->claim_fds[0] < 0) return;
+    CSANDBOX_AUTO_FD int directory = lock_directory(&ignored);
+    if (directory < 0) return;
+    const struct csandbox_id_range none = {0, 0};
     char name[32];
     claim_name(name, sizeof name, 'u', keeper->identity.sub_uid);
     (void)unlinkat(directory, name, 0);
     claim_name(name, sizeof name, 'g', keeper->identity.sub_gid);
     (void)unlinkat(directory, name, 0);
+    (void)check_claims(keeper, directory, 'u', none, &ignored); // those that are over
+    (void)check_claims(keeper, directory, 'g', none, &ignored);
+    (void)rmdir(DIRECTORY);
 }

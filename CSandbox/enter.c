@@ -153,7 +153,7 @@ int csandbox_enter_launcher(struct csandbox_keeper *keeper, int channel_fd,
         [CSANDBOX_FD_LAUNCHER_CGROUP] = keeper->cgroup_fd,
     };
     if (place_descriptors(from, failure) < 0) return -failure->error;
-    state_fd = -1; // closed just now, by number
+    (void)csandbox_steal_fd(&state_fd); // closed just now, by number
     char name[] = "superserve-launcher", mode[] = "launcher";
     char *const arguments[] = {name, mode, keeper->state_path, keeper->runtime_path, NULL};
     char *const environment[] = {NULL};

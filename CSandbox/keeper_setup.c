@@ -130,7 +130,7 @@ static int settle_descriptors(struct csandbox_keeper *keeper, struct csandbox_fa
         return csandbox_fail(failure, "descriptors", EBADF, "ready-fd is not open");
     if ((ready > 3 && close_range(3, ready - 1, 0) < 0) || close_range(ready + 1, ~0u, 0) < 0)
         return csandbox_fail(failure, "descriptors", errno, "close_range");
-    null = -1; // closed just now, by number
+    (void)csandbox_steal_fd(&null); // closed just now, by number
     if (fcntl(keeper->ready_fd, F_SETFD, FD_CLOEXEC) < 0)
         return csandbox_fail(failure, "descriptors", errno, "ready-fd %d", keeper->ready_fd);
     return 0;

@@ -106,7 +106,7 @@ void csandbox_spawn_begin(struct csandbox_server *server, struct csandbox_asker 
     struct request request = {.linger = 0};
     uint32_t index = 0;
     while (index < CSANDBOX_SPAWNS_MAX && server->starting[index].pid != 0) index++;
-    struct csandbox_spawned spawned;
+    struct csandbox_spawned spawned = {.pidfd = -1, .report_fd = -1};
     int result = -EAGAIN;
     if (index == CSANDBOX_SPAWNS_MAX)
         (void)csandbox_fail(&failure, "process", EAGAIN, "too many at once");

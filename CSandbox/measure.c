@@ -34,7 +34,7 @@ static void free_walk(struct walk *walk) { free(walk->levels); }
 
 static int push(struct walk *walk, int fd) {
     struct stat status;
-    if (fstat(fd, &status) < 0) return -errno;
+    if (fstat(fd, &status) < 0) return errno > 0 ? -errno : -EIO;
     if (walk->depth == walk->capacity) {
         const size_t capacity = walk->capacity == 0 ? 64 : walk->capacity * 2;
         struct level *levels = realloc(walk->levels, capacity * sizeof *levels);
@@ -106,7 +106,7 @@ static int measure(struct walk *walk, int top) {
         int child = -1;
         const int found = read_on(walk, fd, &child);
         if (found < 0) return found;
-        if (found == 1) {
+        if (child >= 0) {
             close(fd);
             fd = child;
             result = push(walk, fd);

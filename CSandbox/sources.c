@@ -41,7 +41,7 @@ static bool is_plain_path(const char *path) {
     if (path[0] != '/') return false;
     if (path[1] == '\0') return true;
     for (const char *at = path; *at != '\0';) {
-        const size_t length = strcspn(at + 1, "/");
+        const size_t length = (size_t)(strchrnul(at + 1, '/') - (at + 1));
         if (length == 0 || (length == 1 && at[1] == '.') ||
             (length == 2 && at[1] == '.' && at[2] == '.'))
             return false;
@@ -153,7 +153,7 @@ static int open_extra(struct csandbox_trees *trees, const struct csandbox_places
     const uint8_t *end = value.length > 0 ? memchr(value.bytes, '\0', value.length) : NULL;
     if (end == NULL) return csandbox_fail(failure, "mount", EINVAL, "no NUL between the two paths");
     const size_t host_length = (size_t)(end - value.bytes);
-    char host[PATH_MAX], target[PATH_MAX];
+    char host[PATH_MAX] = "", target[PATH_MAX] = "";
     const struct csandbox_view host_view = {value.bytes, host_length};
     const struct csandbox_view target_view = {end + 1, value.length - host_length - 1};
     if (field_path(host_view, "mount", host, failure) < 0 ||

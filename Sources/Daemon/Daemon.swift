@@ -202,8 +202,8 @@ public struct Daemon: Sendable {
         try await group.run()
     }
 
-    /// Deadlines twice a second, heartbeats of event streams, unfinished endings once a minute, old
-    /// archives once an hour.
+    /// Deadlines twice a second, heartbeats of event streams, unfinished endings every ten seconds,
+    /// old archives once an hour.
     private static func housekeeping(
         _ supervisor: Supervisor, _ store: SQLiteStore
     ) async throws {
@@ -212,7 +212,7 @@ public struct Daemon: Sendable {
             while !Task.isCancelled {
                 await supervisor.checkDeadlines()
                 if ticks % 30 == 0 { supervisor.hub.wakeAll() }
-                if ticks % 120 == 119 { await supervisor.finishEndings() }
+                if ticks % 20 == 19 { await supervisor.finishEndings() }
                 if ticks % 7200 == 0 {
                     try? await supervisor.purgeArchives()
                     try? await store.checkpoint()

@@ -92,7 +92,9 @@ actor LauncherHost: SandboxHost {
     func start(_ plan: SandboxPlan) async throws(SandboxError) -> ProcessIdentity {
         try await ask { launcher async throws(SandboxError) in
             // After a lost answer the sandbox of the first attempt may stand.
-            if let process = await find(session: plan.session) { try await launcher.kill(process) }
+            if let process = try await find(session: plan.session) {
+                try await launcher.kill(process)
+            }
             try await launcher.prepare(session: plan.session, block: plan.block)
             return try await launcher.spawn(plan)
         }
@@ -108,8 +110,8 @@ actor LauncherHost: SandboxHost {
             onEvent: onEvent)
     }
 
-    func find(session: String) async -> ProcessIdentity? {
-        ControlSocket.owner(path: directories.controlSocket(session))
+    func find(session: String) async throws(SandboxError) -> ProcessIdentity? {
+        try ControlSocket.owner(path: directories.controlSocket(session))
     }
 
     func kill(_ process: ProcessIdentity) async throws(SandboxError) {

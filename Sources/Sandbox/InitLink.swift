@@ -83,9 +83,8 @@ public final class InitLink: Sendable {
 
     private func checkPeer(_ process: ProcessIdentity) throws(SandboxError) {
         let peer = try connection.peer()
-        var ticks: UInt64 = 0
-        guard peer.pid == process.pid, csandbox_start_time(peer.pid, &ticks) == 0,
-            ticks == process.startTime
+        guard peer.pid == process.pid,
+            try ProcessIdentity.startTime(of: peer.pid) == process.startTime
         else {
             throw SandboxError(.impostor, stage: "control socket", detail: "pid \(peer.pid)")
         }

@@ -11,6 +11,16 @@ public struct ProcessIdentity: Codable, Sendable, Hashable {
         self.pid = pid
         self.startTime = startTime
     }
+
+    /// Nil where there is no such process; throws where that cannot be found out now.
+    static func startTime(of pid: Int32) throws(SandboxError) -> UInt64? {
+        var ticks: UInt64 = 0
+        let result = csandbox_start_time(pid, &ticks)
+        if result == 0 { return ticks }
+        let error = SandboxError(.disconnected, stage: "process \(pid)", errno: -result)
+        guard error.isLost else { throw error }
+        return nil
+    }
 }
 
 /// What a session's sandbox is made of; the launcher turns it into mounts and id maps.

@@ -70,6 +70,7 @@ public struct APIServer: Sendable {
                     idleTimeout: nil)),
             configuration: .init(
                 address: .unixDomainSocket(path: options.socketPath), serverName: nil,
+                backlog: options.maximumClients,
                 availableConnectionsDelegate: MaximumAvailableConnections(options.maximumClients)),
             onServerRunning: { _ in await onReady() }, logger: logger)
         try await application.run()

@@ -85,7 +85,7 @@ extension Supervisor {
             FaultPoint.sweepFound()
             context.logger.notice("removing the left-over tree of session \(tree.prefix(12))")
             do throws(SandboxError) {
-                if let process = await context.host.find(session: tree) {
+                if let process = try await context.host.find(session: tree) {
                     try await context.host.kill(process)
                 }
                 try await context.host.destroy(session: tree)

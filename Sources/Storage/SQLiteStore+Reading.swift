@@ -98,7 +98,8 @@ extension SQLiteStore {
     public func list(
         _ query: SessionQuery
     ) async throws(StoreError) -> (sessions: [SessionRecord], total: Int) {
-        var conditions: [String] = []
+        // A session that is being made is nobody's yet.
+        var conditions = ["phase != 'creating'"]
         var values: [(any DatabaseValueConvertible)?] = []
         if let uid = query.participant {
             conditions.append("id IN (SELECT session_id FROM participant WHERE uid = ?)")
@@ -109,13 +110,12 @@ extension SQLiteStore {
             values.append(agent)
         }
         switch query.status {
-        case .idle: conditions.append("phase IN ('idle', 'creating')")
         case let status?:
             conditions.append("phase = ?")
             values.append(status.rawValue)
         case nil: break
         }
-        let filter = conditions.isEmpty ? "" : "WHERE " + conditions.joined(separator: " AND ")
+        let filter = "WHERE " + conditions.joined(separator: " AND ")
         let arguments = StatementArguments(values)
         let limit = query.limit
         return try await read { db in
@@ -142,7 +142,10 @@ extension SQLiteStore {
             return try String.fetchAll(
                 db,
                 sql:
-                    "SELECT id FROM session WHERE id >= ?1 AND id < ?2 \(own) ORDER BY id LIMIT \(limit)",
+                    """
+                    SELECT id FROM session WHERE id >= ?1 AND id < ?2 AND phase != 'creating' \(own)
+                    ORDER BY id LIMIT \(limit)
+                    """,
                 arguments: arguments
             ).compactMap(SessionID.init(hex:))
         }

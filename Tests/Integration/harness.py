@@ -46,6 +46,15 @@ def eventually(probe, what, seconds=20.0):
         time.sleep(0.02)
 
 
+def connect(client, path):
+    """Waits while the queue of connections that nobody has accepted yet is full."""
+    def connected():
+        with contextlib.suppress(BlockingIOError):
+            client.connect(path)
+            return True
+    eventually(connected, "a connection", 30)
+
+
 class Connection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
@@ -56,7 +65,7 @@ class Connection(http.client.HTTPConnection):
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+        connect(self.sock, self.path)
 
 
 class Answer:
@@ -114,7 +123,7 @@ class World:
 
     def __enter__(self):
         self.dir = tempfile.mkdtemp(prefix="superserve-it-", dir="/tmp")
-        self.stack.callback(shutil.rmtree, self.dir, ignore_errors=True)
+        self.stack.callback(self.remove)
         os.chmod(self.dir, 0o755)
         self.home = os.path.join(self.dir, "home")
         os.mkdir(self.home, 0o755)
@@ -137,6 +146,12 @@ class World:
         if exception[0] and os.path.exists(self.log) and os.environ.get("SUPERSERVE_TEST_LOG"):
             print(open(self.log).read()[-6000:])
         self.stack.close()
+
+    def remove(self):
+        """Deletes the world's directory, of which parts belong to ids of sandboxes."""
+        if os.geteuid() != 0:
+            subprocess.run(["unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", self.dir], check=True)
+        shutil.rmtree(self.dir, ignore_errors=True)
 
     def write(self, path, text, mode=0o644):
         with open(path, "w") as file:
@@ -176,9 +191,9 @@ class World:
         extra = os.getgrouplist(name, entry.pw_gid) if groups is None else groups
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": extra}
 
-    def daemon_arguments(self, *more, program=f"{BIN}/superserved"):
+    def daemon_arguments(self, *more, program=f"{BIN}/superserved", limits=()):
         return [
-            program, "--foreground", "--state-dir", self.state, "--runtime-dir",
+            *(["prlimit", *limits] if limits else []), program, "--foreground", "--state-dir", self.state, "--runtime-dir",
             self.runtime, "--config", self.config_file, *more,
         ]
 

@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
 
 MODULES = ["test_conversation", "test_lifecycle", "test_agents", "test_bad_input", "test_files",
-           "test_crash", "test_users", "test_terminal"]
+           "test_crash", "test_pressure", "test_users", "test_terminal"]
 
 
 def main():
@@ -31,7 +31,7 @@ def main():
     os.environ.pop("PYTHONUNBUFFERED", None)
     # Started in the background this would be ignored, and so by every program under test.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    passed, failed = 0, []
+    passed, skipped, failed = 0, 0, []
     for module_name in MODULES:
         if not os.path.exists(os.path.join(os.path.dirname(__file__) or ".", module_name + ".py")):
             continue
@@ -40,7 +40,10 @@ def main():
             label = f"{module_name}.{name}"
             if not name.startswith("test_") or not callable(test) or options.only not in label:
                 continue
-            if options.user and getattr(test, "root_only", False):
+            if getattr(test, "root_only", False) and (options.user or os.geteuid() != 0):
+                skipped += os.geteuid() != 0
+                if os.geteuid() != 0:
+                    print(f"skip {label}: needs root")
                 continue
             began = time.monotonic()
             try:
@@ -55,7 +58,7 @@ def main():
                     traceback.print_exc()
     for label in failed:
         print(f"failed: {label}")
-    print(f"{passed} passed, {len(failed)} failed", flush=True)
+    print(f"{passed} passed, {len(failed)} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
     return 1 if failed or not passed else 0
 
 

@@ -104,7 +104,7 @@ final class TestHost: SandboxHost {
         return (TestLink(host: self, session: session), found.0)
     }
 
-    func find(session: String) async -> ProcessIdentity? {
+    func find(session: String) async throws(SandboxError) -> ProcessIdentity? {
         state.withLock { $0.boxes[session]?.process }
     }
 

@@ -1022,6 +1022,11 @@ def nothing_left(fresh, session, before):
         assert os.listdir(os.path.join(fresh.runtime, "s")) == []
         assert sorted(os.listdir(session.tree)) == ["home", "workspace"], "the tree must stay"
     assert groups() <= before, "control groups are left"
+    if fresh.root and os.path.isdir("/run/superserve-ids"):
+        for name in os.listdir("/run/superserve-ids"):
+            with contextlib.suppress(FileNotFoundError):
+                with open(os.path.join("/run/superserve-ids", name), encoding="utf-8") as file:
+                    assert fresh.base not in file.read(), "its ids are still claimed"
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             with open(f"/proc/{pid}/cmdline", "rb") as file:

@@ -179,7 +179,7 @@ extension SessionDriver {
         if let process = box.process, box.bootID == context.clock.boot.bootID {
             try await context.host.kill(process)
         }
-        if let process = await context.host.find(session: id.hex) {
+        if let process = try await context.host.find(session: id.hex) {
             try await context.host.kill(process)
         }
     }

@@ -12,7 +12,7 @@ public protocol SandboxHost: Sendable {
         onEvent: @escaping @Sendable (InitEvent) -> Void
     ) async throws(SandboxError) -> (link: any SandboxLink, state: InitState)
     /// The init that runs for a session, whether or not the store knows it.
-    func find(session: String) async -> ProcessIdentity?
+    func find(session: String) async throws(SandboxError) -> ProcessIdentity?
     /// Kills an init and waits for its end.
     func kill(_ process: ProcessIdentity) async throws(SandboxError)
     /// Deletes workspace, home and control socket.

@@ -7,7 +7,7 @@ public import Settings
 // What the store keeps. Catalogue state (sessions, turns, events, agents) and node-local state
 // (sandboxes) are separate records, so that a fleet can keep the first centrally.
 
-/// Where a session stands in its life; `creating` is shown as idle and never outlives a restart.
+/// Where a session stands in its life; `creating` is not listed and never outlives a restart.
 public enum SessionPhase: String, Codable, Sendable, CaseIterable {
     case creating, idle, active, ended, timeout
 
