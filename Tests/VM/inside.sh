@@ -58,11 +58,14 @@ if [ -e Tests/Isolation/run.py ]; then
     suite "attacks, plain user" 3600 python3 Tests/Isolation/run.py --user "$account"
 fi
 modules=(lifecycle crash users)
-if $all; then modules+=(conversation agents bad_input files terminal); fi
+if $all; then modules+=(conversation agents bad_input files pressure terminal); fi
 for module in "${modules[@]}"; do
     suite "integration: $module" 1800 python3 Tests/Integration/run.py --only "test_$module"
 done
-if $all; then suite "integration, plain user" 3600 python3 Tests/Integration/run.py --user "$account"; fi
+if $all; then
+    suite "integration, plain user" 3600 python3 Tests/Integration/run.py --user "$account"
+    suite "crash, plain user" 3600 python3 Tests/Crash/crash.py --user "$account"
+fi
 
 # The account's own service manager and what it started; then what is left counts.
 loginctl terminate-user "$account" 2>/dev/null
