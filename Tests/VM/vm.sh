@@ -39,7 +39,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ -n "$deadline" ] || { if $all; then deadline=7200; else deadline=2400; fi; }
+[ -n "$deadline" ] || { if $all; then deadline=10800; else deadline=3600; fi; }
 
 # The programs that this needs itself are those of the group 'vm' in scripts/bootstrap.
 for program in qemu-system-x86_64 mksquashfs setpriv flock ldd; do
@@ -55,7 +55,8 @@ cleanup+=("rm -rf '$work'")
 # --- what the VM is made of -----------------------------------------------------------------------------------------
 
 find_image() {
-    local cache maker=("$here/image.sh")
+    # A mount namespace of its own: whatever interrupts it, no mount is left.
+    local cache maker=(unshare --mount --propagation private "$here/image.sh")
     cache=$(cache_directory)
     mkdir -p "$cache" || die "$cache cannot be made"
     image=$cache/vm-$("$here/image.sh" --key)
