@@ -9,8 +9,8 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib/superserve
 sharedir = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: build run test test-unit test-isolation test-integration test-vm test-newcomer analyze fuzz bench fmt lint \
-    install uninstall clean
+.PHONY: build run test test-unit test-isolation test-integration test-crash chaos test-vm test-newcomer analyze fuzz \
+    bench bench-recovery fmt lint install uninstall clean
 
 build:
 	@scripts/bootstrap build
@@ -31,6 +31,15 @@ test-isolation:
 test-integration:
 	@scripts/test integration leaks
 
+test-crash:
+	@scripts/test crash leaks
+
+# Random kills under load, of every process: make chaos N=1000
+chaos:
+	@scripts/bootstrap build run test
+	@scripts/build
+	@python3 Tests/Crash/crash.py --chaos $(N)
+
 # On Debian's kernel 6.1 with systemd and cgroup v2. All of it, for an hour or so: scripts/test vm-all
 test-vm:
 	@scripts/test vm leaks
@@ -44,6 +53,11 @@ bench:
 	@scripts/bootstrap build run bench
 	@scripts/build release
 	@python3 Benchmarks/start-time.py --count $(N)
+
+bench-recovery:
+	@scripts/bootstrap build run test
+	@scripts/build release
+	@python3 Benchmarks/recovery.py
 
 fmt:
 	@swift format --in-place --recursive Package.swift Sources Tests

@@ -5,8 +5,8 @@
 #include <sys/wait.h>
 
 // kill(-1) reaches whatever may be signalled in one step, under the kernel's lock: no process can
-// fork its way past it (kill(2)). Sent by a child with the agent's id, because init's own call would
-// hit the helpers too.
+// fork its way past it (kill(2)). Sent by a child with the agent's id, because init's own call
+// would hit the helpers too.
 static int signal_all(const struct csandbox_init *init, int number) {
     // Not yet an agent by its ids.
     if (init->agent.state == CSANDBOX_AGENT_STARTING) (void)kill(init->agent.pid, number);

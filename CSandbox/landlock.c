@@ -39,8 +39,8 @@ struct ruleset {
      LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_REFER)
 #define DEVICE_NODES (LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK) // nowhere
 
-// Rights add up along a path. Requests to the kernel's random source are allowed nowhere; null, zero
-// and full have none, but answer programs that ask whether they are terminals.
+// Rights add up along a path. Requests to the kernel's random source are allowed nowhere; null,
+// zero and full have none, but answer programs that ask whether they are terminals.
 static const struct {
     const char *path;
     uint64_t rights;

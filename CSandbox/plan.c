@@ -159,6 +159,7 @@ static void plan_limits(struct csandbox_plan *plan) {
         {RLIMIT_CORE, 1},           {RLIMIT_NOFILE, 65536},    {RLIMIT_NPROC, 4096},
         {RLIMIT_MEMLOCK, 8u << 20}, {RLIMIT_MSGQUEUE, 819200}, {RLIMIT_SIGPENDING, 16384},
         {RLIMIT_RTPRIO, 0},
+        {RLIMIT_NICE, 0},
     };
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
         add(plan, (struct csandbox_op){.kind = CSANDBOX_OP_LIMIT,

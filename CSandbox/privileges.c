@@ -160,7 +160,7 @@ int csandbox_become_sender(void) {
     const uint64_t kept = init_capabilities & ~BIT(CAP_KILL);
     int result = set_two_sets(kept, kept);
     if (result != 0) return result;
-    // A real id of its own: with that of the helpers it could, and would, signal them too (kill(2)).
+    // A real id of its own: with the helpers' it could, and would, signal them too (kill(2)).
     if (setresuid(CSANDBOX_NOBODY_ID, CSANDBOX_AGENT_ID, CSANDBOX_NOBODY_ID) != 0) return -errno;
     if ((result = csandbox_make_undumpable()) != 0) return result;
     return set_two_sets(0, kept);

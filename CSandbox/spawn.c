@@ -89,7 +89,8 @@ static void become_init(const struct csandbox_spawn_inputs *inputs, uint64_t mea
         (void)csandbox_fail(failure, "process", errno, "chdir /");
         return;
     }
-    if (csandbox_plan_execute(inputs->plan, &measures, failure) < 0 || reset_signals(failure) < 0) return;
+    if (csandbox_plan_execute(inputs->plan, &measures, failure) < 0) return;
+    if (reset_signals(failure) < 0) return;
     int program_fd = -1;
     if (place_descriptors(inputs, *report_fd, &program_fd, failure) < 0) return;
     *report_fd = CSANDBOX_FD_REPORT;

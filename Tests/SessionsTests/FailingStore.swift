@@ -7,6 +7,7 @@ import Synchronization
 final class FailingStore: SessionStore {
     private struct State {
         var failures = 0
+        var until = 0
         var refused = 0
     }
 
@@ -18,12 +19,24 @@ final class FailingStore: SessionStore {
     /// The next `count` commits fail.
     func failNext(_ count: Int) { state.withLock { $0.failures = count } }
 
+    /// The commit after `skipped` others fails.
+    func fail(after skipped: Int) {
+        state.withLock { state in
+            state.until = skipped
+            state.failures = 1
+        }
+    }
+
     /// Commits that have failed.
     var refused: Int { state.withLock { $0.refused } }
 
     func commit(_ change: SessionChange) async throws(StoreError) {
         let fails = state.withLock { state -> Bool in
             guard state.failures > 0 else { return false }
+            if state.until > 0 {
+                state.until -= 1
+                return false
+            }
             state.failures -= 1
             state.refused += 1
             return true

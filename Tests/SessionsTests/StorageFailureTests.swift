@@ -73,6 +73,51 @@ struct StorageFailureTests {
         }
     }
 
+    /// The disk is full for one moment at each write of create, a turn and end, one after the other.
+    @Test(arguments: 0..<10)
+    func anySingleWriteMayFail(_ number: Int) async throws {
+        try await World.with { world, _ in
+            let store = FailingStore(world.store)
+            let supervisor = world.supervisor(store: store)
+            store.fail(after: number)
+            let caller = world.alice
+            func repeated<T>(_ request: () async throws -> T) async throws -> T {
+                do {
+                    return try await request()
+                } catch let error as WireError {
+                    #expect(error.code == .storageFailed)
+                    return try await request()
+                }
+            }
+            let id = try await repeated {
+                try await supervisor.create(agent: "bot", idleTimeout: 60, caller: caller)
+            }.id
+            _ = try await repeated {
+                try await supervisor.send(id.hex, to: "one", key: "k", caller: caller)
+            }
+            for event in [Self.ready, Self.text("a"), Self.text("b"), .stdout(done)] {
+                world.host.log(id.hex, event)
+            }
+            let events = try await world.events(supervisor, id, turn: 1)
+            #expect(events.compactMap(\.seq) == Array(1...Int64(events.count)))
+            #expect(events.count { $0.type.isTerminal } == 1)
+            if events.last?.type == .runCompleted {
+                #expect(
+                    events.compactMap { $0.type == .messageDelta ? $0.content : nil } == ["a", "b"])
+            } else {
+                #expect(events.last?.error?.code == "storage_failed")
+            }
+            let ended = try await repeated { try await supervisor.end(id.hex, caller: caller) }
+            #expect(ended.phase == .ended)
+            #expect(try await eventually { world.host.state.withLock { $0.trees.isEmpty } })
+            let rows = try await world.store.withSandbox()
+            #expect(rows.isEmpty || store.refused == 1, "what is left is taken up later")
+            await supervisor.finishEndings()
+            #expect(try await world.store.withSandbox().isEmpty)
+            await supervisor.leave()
+        }
+    }
+
     @Test func endingOnAFullDiskDeletesTheWorkspaceFirst() async throws {
         try await World.with { world, _ in
             let store = FailingStore(world.store)

@@ -1109,6 +1109,31 @@ def test_a_user_without_subordinate_ids(world):
         assert said.startswith("error subordinate-ids 2 ") and "usermod --add-subuids" in said, said
 
 
+def test_a_newuidmap_that_hangs(world):
+    """As one does that asks a directory service which does not answer."""
+    if world.as_user is None or os.geteuid() != 0 or not os.path.exists("/usr/bin/newuidmap"):
+        raise unittest.SkipTest("only plain users need newuidmap, and only root can replace it")
+    hanging = os.path.join(world.base, "newuidmap")
+    with open(hanging, "w", encoding="ascii") as file:
+        file.write("#!/bin/sh\nexec sleep 1000\n")
+    os.chmod(hanging, 0o755)
+    places = {name: world.make_directory(f"hang-{name}") for name in ("state", "runtime")}
+    reading, writing = os.pipe()
+    began = time.monotonic()
+    process = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", f"mount --bind {hanging} /usr/bin/newuidmap && exec \"$@\"",
+         "sh", "setpriv", "--reuid", str(world.uid), "--regid", str(world.gid), "--clear-groups",
+         *world.keeper_command(writing, **places)],
+        pass_fds=[writing], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+        env={"PATH": "/usr/bin:/bin"})
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as ready:
+        said = ready.read()
+    assert process.wait(wire.DEADLINE) != 0
+    assert said.startswith("error newuidmap 110 ") and "directory service" in said, said
+    assert 19 < time.monotonic() - began < 40
+
+
 def test_groups_of_sessions(world):
     if not world.root or not any(
         os.path.ismount(path) for path in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")

@@ -357,6 +357,20 @@ def test_securebits_are_locked(world):
         assert probe(init, script) == 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x40 | 0x80
 
 
+def test_no_priority_above_the_usual(world):
+    script = """
+import errno, json, os, resource
+found = [resource.getrlimit(resource.RLIMIT_NICE), resource.getrlimit(resource.RLIMIT_RTPRIO)]
+for action in (lambda: os.nice(-1), lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)),
+               lambda: os.nice(1)):
+    try: action(); found.append(0)
+    except OSError as error: found.append(error.errno)
+print(json.dumps(found))
+"""
+    with world.init() as init:
+        assert probe(init, script) == [[0, 0], [0, 0], errno.EPERM, errno.EPERM, 0]
+
+
 def test_mounts_are_locked(world):
     """Not even with every capability in the session's namespaces."""
     if os.geteuid() != 0:
