@@ -61,7 +61,7 @@ def test_silent_connections_do_not_pile_up(world):
             silent[0].receive()
         assert init.run(1, ["true"], ENV)[0][0] == 0
         if os.geteuid() == 0:  # nobody else may look
-        assert len(os.listdir(f"/proc/{init.session.pid}/fd")) < 24
+            assert len(os.listdir(f"/proc/{init.session.pid}/fd")) < 24
         for connection in silent:
             connection.close()
         init.session.connect()

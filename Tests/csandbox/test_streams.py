@@ -277,4 +277,4 @@ def test_left_over_outputs_are_bounded(world):
         init.until(lambda: init.find(STDOUT_EOF, 8))
         assert not init.find(STDOUT_EOF, 9) and not init.find(STDOUT_EOF, 25)
         if os.geteuid() == 0:  # nobody else may look
-        assert len(os.listdir(f"/proc/{init.session.pid}/fd")) < 60
+            assert len(os.listdir(f"/proc/{init.session.pid}/fd")) < 60
