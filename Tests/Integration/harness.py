@@ -215,7 +215,7 @@ class World:
     def kill(self, number=signal.SIGKILL):
         """Ends the supervisor alone."""
         self.process.send_signal(number)
-        status = self.process.wait(30)
+        status = self.process.wait(30 * SLOWNESS)
         self.process = None
         return status
 
@@ -224,10 +224,10 @@ class World:
         if self.process and self.process.poll() is None:
             with contextlib.suppress(OSError, http.client.HTTPException, Failure):
                 self.post("/v1/supervisor/stop")
-                self.process.wait(30)
+                self.process.wait(30 * SLOWNESS)
             if self.process.poll() is None:
                 self.process.kill()
-                self.process.wait(30)
+                self.process.wait(30 * SLOWNESS)
         for pid in processes_with(self.runtime):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)

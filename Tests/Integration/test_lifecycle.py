@@ -65,7 +65,7 @@ def test_stop_fails_the_turn_and_keeps_the_session(world):
     stream = iter(world.send(session, "echo start; sleep 60"))
     next(stream), next(stream)
     equal(world.post("/v1/supervisor/stop").status, 202)
-    world.process.wait(30)
+    world.process.wait(30 * SLOWNESS)
     world.process = None
     world.start()
     events = list(world.stream("GET", f"/v1/sessions/{session['id']}/events?follow=0"))
@@ -113,7 +113,7 @@ def test_a_client_that_never_reads_cannot_hold_up_the_end(world):
         equal(world.show(session)["status"], "active", "the agent has not noticed")
     with stalled_reader(world, world.create("shell")):
         equal(world.post("/v1/supervisor/stop").status, 202)
-        equal(world.process.wait(20), 0)
+        equal(world.process.wait(20 * SLOWNESS), 0)
 
 
 def test_history_comes_in_pages(world):

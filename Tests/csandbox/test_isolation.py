@@ -434,7 +434,7 @@ def test_system_calls(world):
     if os.uname().machine != "x86_64":
         raise unittest.SkipTest("numbers of x86-64")
     with world.init() as init:
-        found = {int(number): value for number, value in probe(init, CALLS, timeout=300).items()}
+        found = {int(number): value for number, value in probe(init, CALLS, timeout=300 * wire.SLOWNESS).items()}
     for name, number in FORBIDDEN.items():
         assert found[number] == 1, (name, found[number])
     for name, number in HIDDEN.items():
@@ -580,7 +580,7 @@ except OSError as error:
     print(json.dumps([count, error.errno]), flush=True)
 os.kill(-1, 9)
 """
-        result, out, _ = init.run(2, ["python3", "-c", bomb], ENV, timeout=300)
+        result, out, _ = init.run(2, ["python3", "-c", bomb], ENV, timeout=300 * wire.SLOWNESS)
         count, error = json.loads(out)
         assert count < 4100 and error == 11, out
         assert init.run(3, ["true"], ENV)[0][0] == 0
