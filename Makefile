@@ -10,7 +10,7 @@ libdir = $(DESTDIR)$(PREFIX)/lib/superserve
 sharedir = $(DESTDIR)$(PREFIX)/share
 
 .PHONY: build run test test-unit test-isolation test-isolation-long test-integration test-crash chaos \
-    test-newcomer analyze fuzz bench bench-isolation bench-recovery fmt lint install uninstall clean
+    test-vm test-newcomer analyze fuzz bench bench-isolation bench-recovery fmt lint install uninstall clean
 
 build:
 	@scripts/bootstrap build
@@ -43,6 +43,10 @@ chaos:
 	@scripts/bootstrap build run test
 	@scripts/build
 	@python3 Tests/Crash/crash.py --chaos $(N)
+
+# On Debian's kernel 6.1 with systemd and cgroup v2. All of it, for an hour or so: scripts/test vm-all
+test-vm:
+	@scripts/test vm leaks
 
 # The two commands of README.md on a fresh Debian: needs root and about half an hour.
 test-newcomer:

@@ -53,8 +53,12 @@ extension Supervisor {
 
     /// Takes up endings that could not be finished when they began.
     public func finishEndings() async {
+        guard endingsWait.left == 0 else { return endingsWait.left -= 1 }
         guard let known = try? await context.store.withSandbox() else { return }
-        await reconnect(known.filter { drivers[$0] == nil })
+        let unfinished = known.filter { drivers[$0] == nil }
+        guard !unfinished.isEmpty else { return endingsWait.next = 1 }
+        endingsWait = (endingsWait.next, min(2 * endingsWait.next, 64))
+        await reconnect(unfinished)
     }
 
     private func sweepAgents() async {

@@ -32,6 +32,9 @@ public actor Supervisor {
     /// Drivers of live sessions, by id.
     var drivers: [SessionID: Entry] = [:]
     private var lastEntry = 0
+    /// Calls of `finishEndings` that do nothing, now and after the next attempt: it waits longer
+    /// each time something cannot be finished.
+    var endingsWait = (left: 0, next: 1)
     var isDraining = false
 
     public init(

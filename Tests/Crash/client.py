@@ -12,9 +12,9 @@ import time
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../Integration"))
-from harness import Connection, Failure, Stream, check  # noqa: E402
+from harness import SLOWNESS, Connection, Failure, Stream, check  # noqa: E402
 
-PATIENCE = 60.0
+PATIENCE = 60.0 * SLOWNESS
 BROKEN = (OSError, http.client.HTTPException)
 
 

@@ -15,6 +15,8 @@ import subprocess
 import tempfile
 import time
 
+# How much slower than an ordinary machine this one is; an emulated processor is many times.
+SLOWNESS = float(os.environ.get("SUPERSERVE_TEST_SLOWNESS", "1"))
 BIN = os.environ.get("SUPERSERVE_BIN") or os.path.join(os.getcwd(), ".build/debug")
 
 
@@ -33,6 +35,7 @@ def equal(found, expected, what=""):
 
 def eventually(probe, what, seconds=20.0):
     """Waits until `probe` returns something true; the deadline is the test's, not the machine's."""
+    seconds *= SLOWNESS
     end = time.monotonic() + seconds
     while True:
         found = probe()
@@ -55,7 +58,7 @@ def connect(client, path):
 class Connection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path, timeout=60):
+    def __init__(self, path, timeout=60 * SLOWNESS):
         super().__init__("localhost", timeout=timeout)
         self.path = path
 
@@ -212,7 +215,7 @@ class World:
     def kill(self, number=signal.SIGKILL):
         """Ends the supervisor alone."""
         self.process.send_signal(number)
-        status = self.process.wait(30)
+        status = self.process.wait(30 * SLOWNESS)
         self.process = None
         return status
 
@@ -221,10 +224,10 @@ class World:
         if self.process and self.process.poll() is None:
             with contextlib.suppress(OSError, http.client.HTTPException, Failure):
                 self.post("/v1/supervisor/stop")
-                self.process.wait(30)
+                self.process.wait(30 * SLOWNESS)
             if self.process.poll() is None:
                 self.process.kill()
-                self.process.wait(30)
+                self.process.wait(30 * SLOWNESS)
         for pid in processes_with(self.runtime):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -253,7 +256,7 @@ class World:
         return self.request("POST", path, body)
 
     def stream(self, method, path, body=None, headers=None):
-        connection = Connection(self.socket, timeout=300)
+        connection = Connection(self.socket, timeout=300 * SLOWNESS)
         connection.request(method, path, body=json.dumps(body) if body else None, headers=headers or {})
         response = connection.getresponse()
         check(response.status == 200, f"{path}: {response.status} {response.read() if response.status != 200 else ''}")
@@ -292,7 +295,7 @@ class World:
     def cli(self, *arguments, user=None, stdin=subprocess.DEVNULL, timeout=60, input=None):
         options = {"input": input} if input is not None else {"stdin": stdin}
         return subprocess.run(
-            [f"{BIN}/superserve", *arguments], capture_output=True, text=True, timeout=timeout,
+            [f"{BIN}/superserve", *arguments], capture_output=True, text=True, timeout=timeout * SLOWNESS,
             env=self.environment(), cwd=self.dir, **options, **self.demoted(user))
 
 

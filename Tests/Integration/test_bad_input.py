@@ -7,13 +7,13 @@ import sqlite3
 import subprocess
 
 from agents import NATIVE
-from harness import BIN, check, equal, eventually, text_of
+from harness import BIN, SLOWNESS, check, equal, eventually, text_of
 
 
 def refuses(world, *arguments, env=None):
     """The supervisor's error line when it must not start."""
     result = subprocess.run(
-        world.daemon_arguments(*arguments), capture_output=True, text=True, timeout=60,
+        world.daemon_arguments(*arguments), capture_output=True, text=True, timeout=60 * SLOWNESS,
         env=env or world.environment(), stdin=subprocess.DEVNULL, **world.demoted())
     equal(result.returncode, 1, f"exit status; {result.stderr}")
     lines = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
@@ -111,7 +111,7 @@ def test_state_directory_not_writable(world):
 def test_database_of_a_newer_version(world):
     world.start()
     world.post("/v1/supervisor/stop")
-    world.process.wait(30)
+    world.process.wait(30 * SLOWNESS)
     world.process = None
     database = sqlite3.connect(os.path.join(world.state, "superserve.sqlite"))
     database.execute("INSERT INTO grdb_migrations VALUES ('999-from-the-future')")

@@ -9,7 +9,7 @@ import threading
 import time
 
 from agents import NATIVE
-from harness import Failure, check, children_named, equal, eventually, text_of
+from harness import SLOWNESS, Failure, check, children_named, equal, eventually, text_of
 
 
 def follow(world, session, seen):
@@ -161,7 +161,7 @@ def test_leftover_trees_are_swept(world):
     session = world.create("shell")
     world.ask(session, "mkdir -p a/b/c; echo x > a/b/c/d")
     world.post("/v1/supervisor/stop")
-    world.process.wait(30)
+    world.process.wait(30 * SLOWNESS)
     world.process = None
     for name in ("superserve.sqlite", "superserve.sqlite-wal", "superserve.sqlite-shm"):
         with contextlib.suppress(FileNotFoundError):

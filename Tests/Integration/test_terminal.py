@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 
-from harness import BIN, check, equal, eventually
+from harness import BIN, SLOWNESS, check, equal, eventually
 
 # Answers like the page's: the agent is a script, the conversation around it is real.
 CAPITAL = """
@@ -227,7 +227,7 @@ def test_cancel_in_the_terminal(world):
         **world.demoted())
     single.stdout.readline()
     single.send_signal(2)
-    equal(single.wait(20), 130)
+    equal(single.wait(20 * SLOWNESS), 130)
 
 
 def test_multi_line_paste_is_one_message(world):

@@ -11,6 +11,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd -P)
 repository=$(cd "$here/../.." && pwd -P)
+# shellcheck source=scripts/lib/debian.sh
+. "$repository/scripts/lib/debian.sh"
 
 # What https://github.com/swiftlang/swift-docker (debian/12) installs beside Swift itself.
 swift_packages=(
@@ -32,17 +34,6 @@ trap 'exit 130' INT TERM HUP
 
 # --- the host's settings -----------------------------------------------------------------------------------------
 
-# "URI SUITE COMPONENT" of the host's Debian mirrors for this release.
-host_mirrors() {
-    # shellcheck disable=SC2016 # apt's own variables
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)' 'Created-By: Packages' 2>/dev/null |
-        awk '$4 == "Debian" && $3 == "main" && $2 ~ /^bookworm/ { print $1, $2 }' | sort -u
-}
-
-host_apt_settings() {
-    apt-config dump | grep -iE '^Acquire::(http|https|ftp|Retries)[^ ]*(proxy|verify|timeout|retries|cainfo)' || true
-}
-
 # "BASE<TAB>ADDRESS" of git's url.BASE.insteadOf = ADDRESS
 host_git_rules() {
     { git config --system --get-regexp '^url\..*\.insteadof$' || true
@@ -53,40 +44,23 @@ host_git_rules() {
 # --- the base system ------------------------------------------------------------------------------------------------
 
 make_base() { # TARBALL
-    local tree mirror
+    local tree
     tree=$(mktemp -d /var/tmp/superserve-newcomer.XXXXXX)
-    cleanup+=("rm -rf --one-file-system '$tree'")
+    cleanup+=("rm -rf --one-file-system '$tree' '$tree.log'")
     chmod 755 "$tree"
-    mirror=$(host_mirrors | awk '$2 == "bookworm" { print $1; exit }')
-    mirror=${mirror:-http://deb.debian.org/debian/}
-    say "making a fresh Debian 12 from $mirror"
-    debootstrap --variant=minbase --include=ca-certificates bookworm "$tree" "$mirror" >"$tree.log" 2>&1 ||
-        { tail -n 20 "$tree.log" >&2; die "debootstrap failed"; }
-    rm -f "$tree.log"
-    host_mirrors | while read -r uri suite; do echo "deb $uri $suite main"; done >"$tree/etc/apt/sources.list"
-    [ -s "$tree/etc/apt/sources.list" ] || echo "deb $mirror bookworm main" >"$tree/etc/apt/sources.list"
-    host_apt_settings >"$tree/etc/apt/apt.conf.d/90host"
-    # Only a mount namespace: this is the installation of packages, as an installer does it. sudo is the user's own.
-    # shellcheck disable=SC2016 # expanded inside
-    unshare --mount --propagation private bash -c '
-        tree=$1; shift
-        mount -t proc proc "$tree/proc"
-        cp -L /etc/resolv.conf "$tree/etc/resolv.conf"
-        chroot "$tree" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive \
-            sh -c "apt-get -q update && apt-get -q -y install sudo $*"
-    ' - "$tree" "${swift_packages[@]}" >"$1.log" 2>&1 </dev/null ||
-        { tail -n 20 "$1.log" >&2; die "the packages that Swift needs could not be installed"; }
-    rm -f "$1.log"
-    chroot "$tree" apt-get clean
-    rm -rf "${tree:?}"/var/lib/apt/lists/*
+    say "making a fresh Debian 12"
+    make_debian "$tree" >"$tree.log" 2>&1 || { tail -n 20 "$tree.log" >&2; die "debootstrap failed"; }
+    # sudo is the user's own, as on every system of this kind.
+    install_in_debian "$tree" sudo "${swift_packages[@]}" >"$tree.log" 2>&1 ||
+        { tail -n 20 "$tree.log" >&2; die "the packages that Swift needs could not be installed"; }
     tar -C "$tree" -cf "$1.new" --one-file-system .
     mv "$1.new" "$1"
-    rm -rf --one-file-system "$tree"
+    rm -rf --one-file-system "$tree" "$tree.log"
 }
 
 base_tarball() {
     local cache name
-    cache=${XDG_CACHE_HOME:-/var/cache}/superserve
+    cache=$(cache_directory)
     name=$(printf '%s\n' "${swift_packages[@]}" sudo | sha256sum | cut -c 1-12)
     mkdir -p "$cache"
     base=$cache/bookworm-$name.tar

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the tests of the C half against a real keeper: run.py --launcher PATH [--as-user NAME] [-k TEXT].
+"""Runs the tests of the C half against a real keeper: run.py --launcher PATH [--as-user NAME] [-k TEXT] [-x TEXT].
 
 Every `test_*` function of every `test_*.py` beside this file gets a running world. Prints `N passed, N failed`.
 """
@@ -20,12 +20,16 @@ sys.path.insert(0, str(HERE))
 import world as fixtures  # noqa: E402
 
 
-def tests_of(module, wanted):
+def tests_of(module, options):
     """(name, function) in the order of the file."""
+
+    def is_wanted(full):
+        return any(text in full for text in options.k or [""]) and not any(text in full for text in options.x)
+
     found = [
         (name, function)
         for name, function in vars(module).items()
-        if name.startswith("test_") and callable(function) and wanted in f"{module.__name__}.{name}"
+        if name.startswith("test_") and callable(function) and is_wanted(f"{module.__name__}.{name}")
     ]
     return sorted(found, key=lambda pair: pair[1].__code__.co_firstlineno)
 
@@ -38,7 +42,7 @@ def log_of(world):
 
 
 def run_module(module, options, counts):
-    tests = tests_of(module, options.k)
+    tests = tests_of(module, options)
     if not tests:
         return
     with fixtures.World(options.launcher, options.as_user) as world:
@@ -64,9 +68,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--launcher", required=True, help="the superserve-launcher program")
     parser.add_argument("--as-user", help="run the keeper as this account (needs root)")
-    parser.add_argument(
-        "-k", default="", metavar="TEXT", help="only tests whose name contains TEXT"
-    )
+    parser.add_argument("-k", action="append", default=[], metavar="TEXT",
+                        help="only tests whose name contains TEXT; may be repeated")
+    parser.add_argument("-x", action="append", default=[], metavar="TEXT",
+                        help="no test whose name contains TEXT; may be repeated")
     parser.add_argument("--log", action="store_true", help="print the launcher's log")
     options = parser.parse_args()
     if not os.access(options.launcher, os.X_OK):

@@ -277,11 +277,11 @@ def test_destroy_of_hostile_trees(world):
             "for i in $(seq 300); do mkdir -p ~/w/$i/x; touch ~/w/$i/x/f ~/w/g$i; done; "
             "touch ~/$(printf 'n%.0s' $(seq 255)); chmod 0 ~/a/b ~/a ~/.3 ~"
         )
-        result, _, err = init.run(1, ["bash", "-c", script], ENV, timeout=300)
+        result, _, err = init.run(1, ["bash", "-c", script], ENV, timeout=300 * wire.SLOWNESS)
         assert result[0] == 0, err
-        result, _, err = init.run(2, ["python3", "-c", DEEP, "20000"], ENV, timeout=300)
+        result, _, err = init.run(2, ["python3", "-c", DEEP, "20000"], ENV, timeout=300 * wire.SLOWNESS)
         assert result[0] == 0, err
-        found = dict(world.launcher.ask(wire.MEASURE, ("SESSION", session.id), timeout=300))
+        found = dict(world.launcher.ask(wire.MEASURE, ("SESSION", session.id), timeout=300 * wire.SLOWNESS))
         assert found["FILES"] > 20000 + 1200 and found["BYTES"] >= 5000, found
         with refused(wire.EBUSY):
             world.launcher.ask(wire.DESTROY, ("SESSION", session.id))
@@ -292,7 +292,7 @@ def test_destroy_of_hostile_trees(world):
         with world.session() as other:
             other.connect()
             meanwhile = time.monotonic() - started
-        world.launcher.answer(request, 300)
+        world.launcher.answer(request, 300 * wire.SLOWNESS)
         print(
             f"        20,000 levels deleted in {time.monotonic() - started:.1f} s; a session meanwhile: {meanwhile:.2f} s"
         )
@@ -379,7 +379,7 @@ def test_a_silent_client_holds_nobody_up(world):
             with contextlib.suppress(Disconnected, TimeoutError):
                 for _ in range(200):  # far more answers than may wait
                     silent.begin(wire.LIST)
-            assert fresh.launcher.ask(wire.LAUNCHER_HELLO, timeout=5)
+            assert fresh.launcher.ask(wire.LAUNCHER_HELLO, timeout=5 * wire.SLOWNESS)
         assert fixtures.status_field(launcher_pid(fresh), "VmRSS").split()[0] < "9" * 5
 
 
@@ -788,7 +788,7 @@ def test_sessions_outlive_the_launcher(world):
         fresh.launcher = fresh.connect()
         with fresh.session() as other:
             other.connect()
-            assert time.monotonic() - began < 1.0, "a new session took too long"
+            assert time.monotonic() - began < 1.0 * wire.SLOWNESS, "a new session took too long"
             assert launcher_pid(fresh) != before
             # The new launcher knows the old session by its socket, and ends it through the keeper.
             assert session.alive()

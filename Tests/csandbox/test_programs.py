@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 
+import wire
 from test_isolation import ENV
 
 # A wheel made by hand: pip needs nothing of the network to install it.
@@ -144,7 +145,7 @@ def has_venv():
 
 
 def check(init, generation, name, arguments, environment):
-    result, out, err = init.run(generation, arguments, environment, timeout=120)
+    result, out, err = init.run(generation, arguments, environment, timeout=120 * wire.SLOWNESS)
     lines = out.replace(b"\r", b"").strip().splitlines()
     assert result[:2] == (0, 0) and lines[-1:] == [b"42"], (name, result, out[-500:], err[-1000:])
 

@@ -40,7 +40,9 @@ BYTES = {"NONCE", "MOUNT"}
 STARTED, START_FAILED, STDOUT, STDERR, EXITED, STDOUT_EOF, STDERR_EOF = range(1, 8)
 AGENT, GROUP, ALL = range(3)
 
-DEADLINE = 30.0  # seconds; nothing here takes a tenth of it
+# How much slower than an ordinary machine this one is; an emulated processor is many times.
+SLOWNESS = float(os.environ.get("SUPERSERVE_TEST_SLOWNESS", "1"))
+DEADLINE = 30.0 * SLOWNESS  # seconds; nothing here takes a tenth of it
 
 Frame = collections.namedtuple("Frame", "type request offset payload fd")
 Record = collections.namedtuple("Record", "type generation payload start end")
