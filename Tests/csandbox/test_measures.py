@@ -109,7 +109,8 @@ else: print(0); os.unlink(sys.argv[1])
 def refusal_of_nodes(world):
     """What this kernel answers where Landlock forbids them; some 6.1 let this one device through."""
     path = os.path.join(world.base, "node-of-a-domain")
-    return int(subprocess.run(["python3", "-c", HANDLES_NODES, path], capture_output=True, text=True, check=True).stdout)
+    command = ["python3", "-c", HANDLES_NODES, path]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def test_landlock_is_a_second_wall(world):
