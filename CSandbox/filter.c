@@ -76,13 +76,16 @@ static void close_call(struct csandbox_filter *filter, uint32_t opened, uint32_t
 }
 
 // Values at `offset` that an isolation test lets through; none in any other build (weaken.h).
+#ifdef CSANDBOX_WEAKEN
 static void let_through(struct csandbox_filter *filter, const char *kind, size_t offset) {
     unsigned values[16] = {0};
     const unsigned count = csandbox_weakened_numbers(kind, values, 16);
     if (count > 0) load(filter, offset);
     for (unsigned i = 0; i < count; i++) when_equal(filter, values[i], SECCOMP_RET_ALLOW);
-    (void)kind;
 }
+#else
+#define let_through(filter, kind, offset) ((void)0)
+#endif
 
 static void check_ioctl(struct csandbox_filter *filter) {
     const uint32_t opened = open_call(filter, __NR_ioctl);

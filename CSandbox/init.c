@@ -104,8 +104,8 @@ static int prepare(struct csandbox_init *init, struct boot_block *boot,
     if ((result = csandbox_join_new_keyring()) != 0)
         return csandbox_fail(failure, "session keyring", -result, "init");
     if ((result = csandbox_reduce_init(failure)) != 0) return result;
-    if ((result = csandbox_enter_landlock(&init->protection.measures, &init->protection.landlock,
-                                          failure)) != 0)
+    if ((result = csandbox_enter_landlock(boot->head.loosened, &init->protection.measures,
+                                          &init->protection.landlock, failure)) != 0)
         return result;
     if ((result = csandbox_load_filter(boot->init_filter, failure)) != 0) return result;
     // Here and not in the launcher: SO_PEERCRED names whoever calls listen.

@@ -51,8 +51,8 @@ int csandbox_load_filter(struct csandbox_program program,
 // --- landlock.c ----------------------------------------------------------------------------------
 
 // Adds to *measures what is in force from here on; *version is that of the kernel's interface, 0
-// when it has none. What the kernel has must work: 0 or a failure.
-int csandbox_enter_landlock(uint64_t *_Nonnull measures, uint64_t *_Nonnull version,
+// when it has none. What the kernel has must work, but for what is `loosened`: 0 or a failure.
+int csandbox_enter_landlock(uint64_t loosened, uint64_t *_Nonnull measures, uint64_t *_Nonnull version,
                             struct csandbox_failure *_Nonnull failure);
 
 // --- init_ring.c ---------------------------------------------------------------------------------

@@ -86,6 +86,7 @@ struct csandbox_boot {
     uint8_t nonce[CSANDBOX_NONCE_SIZE];
     uint64_t linger;             // seconds without a supervisor; 0 = never
     uint64_t ring_size;          // bytes
+    uint64_t loosened;           // measures that this session goes without, see measures.h
     uint32_t init_filter_count;  // struct sock_filter entries that follow this struct, init's first
     uint32_t agent_filter_count; // then the agent's
 };

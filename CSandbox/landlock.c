@@ -62,6 +62,10 @@ static const struct {
     {"/dev/pts", WRITE | IOCTL_DEVICE},
 };
 
+static bool has(uint64_t set, enum csandbox_measure measure) {
+    return (set & csandbox_measure_bit(measure)) != 0;
+}
+
 static int add_rule(int ruleset, const char *path, uint64_t rights,
                     struct csandbox_failure *failure) {
     CSANDBOX_AUTO_FD int fd = open(path, O_PATH | O_CLOEXEC);
@@ -72,7 +76,7 @@ static int add_rule(int ruleset, const char *path, uint64_t rights,
     return 0;
 }
 
-int csandbox_enter_landlock(uint64_t *measures, uint64_t *version,
+int csandbox_enter_landlock(uint64_t loosened, uint64_t *measures, uint64_t *version,
                             struct csandbox_failure *failure) {
     if (WEAKENED("landlock domain")) return 0;
     const long newest =
@@ -83,20 +87,26 @@ int csandbox_enter_landlock(uint64_t *measures, uint64_t *version,
     if (newest < VERSION_TRUNCATE) attributes.files &= ~TRUNCATE;
     if (newest >= VERSION_IOCTL) attributes.files |= IOCTL_DEVICE;
     if (newest >= VERSION_SCOPES) attributes.scopes = SCOPE_ABSTRACT_SOCKET | SCOPE_SIGNAL;
+    if (has(loosened, CSANDBOX_MEASURE_LANDLOCK_FILES)) attributes.files &= IOCTL_DEVICE;
+    if (has(loosened, CSANDBOX_MEASURE_LANDLOCK_DEVICES)) attributes.files &= ~IOCTL_DEVICE;
+    if (has(loosened, CSANDBOX_MEASURE_LANDLOCK_SCOPES)) attributes.scopes = 0;
+    if (attributes.files == 0 && attributes.scopes == 0) return 0;
     // The fields that a kernel does not know yet are left off, not set to zero (landlock(7)).
     const size_t size = newest >= VERSION_SCOPES ? sizeof attributes : sizeof attributes.files;
     CSANDBOX_AUTO_FD int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, size, 0);
     if (ruleset < 0) return csandbox_fail(failure, "landlock", errno, "create the rules");
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
-        if (add_rule(ruleset, rules[i].path, rules[i].rights & attributes.files, failure) < 0)
+        if ((rules[i].rights & attributes.files) != 0 &&
+            add_rule(ruleset, rules[i].path, rules[i].rights & attributes.files, failure) < 0)
             return -failure->error;
     const unsigned flags = newest >= VERSION_LOG ? LOG_SUBDOMAINS_OFF : 0;
     if (syscall(SYS_landlock_restrict_self, ruleset, flags) != 0)
         return csandbox_fail(failure, "landlock", errno, "enter the domain");
-    *measures |= csandbox_measure_bit(CSANDBOX_MEASURE_LANDLOCK_FILES);
-    if (newest >= VERSION_IOCTL)
+    if ((attributes.files & ~IOCTL_DEVICE) != 0)
+        *measures |= csandbox_measure_bit(CSANDBOX_MEASURE_LANDLOCK_FILES);
+    if ((attributes.files & IOCTL_DEVICE) != 0)
         *measures |= csandbox_measure_bit(CSANDBOX_MEASURE_LANDLOCK_DEVICES);
-    if (newest >= VERSION_SCOPES)
+    if (attributes.scopes != 0)
         *measures |= csandbox_measure_bit(CSANDBOX_MEASURE_LANDLOCK_SCOPES);
     return 0;
 }

@@ -1,5 +1,6 @@
 // SPAWN: from the request to the answer. The loop never waits for a sandbox: its report, its end
 // and its time limit arrive as events.
+#include "measures.h"
 #include "serve.h"
 #include "weaken.h"
 
@@ -22,9 +23,27 @@ bool csandbox_spawn_has_slot(const struct csandbox_server *server) {
 
 struct request {
     char session[CSANDBOX_SESSION_LENGTH + 1];
-    uint64_t block, linger;
+    uint64_t block, linger, loosened;
     uint8_t nonce[CSANDBOX_NONCE_SIZE];
 };
+
+static int check_loosened(struct csandbox_view payload, uint64_t *loosened,
+                          struct csandbox_failure *failure) {
+    struct csandbox_view name;
+    size_t cursor = 0;
+    uint16_t tag;
+    *loosened = 0;
+    while (csandbox_next_field(payload, &cursor, &tag, &name) == 1) {
+        if (tag != CSANDBOX_TAG_LOOSEN) continue;
+        const int index = csandbox_measure_find(name.bytes, name.length);
+        if (index < 0 || !csandbox_measure_may_loosen((unsigned)index))
+            return csandbox_fail(failure, "loosen", EPERM, "no session goes without \"%.*s\"",
+                                 (int)(name.length < 64 ? name.length : 64),
+                                 (const char *)name.bytes);
+        *loosened |= csandbox_measure_bit((enum csandbox_measure)index);
+    }
+    return 0;
+}
 
 static int check(struct csandbox_server *server, struct csandbox_view payload,
                  struct request *request, struct csandbox_failure *failure) {
@@ -39,6 +58,7 @@ static int check(struct csandbox_server *server, struct csandbox_view payload,
     memcpy(request->nonce, nonce.bytes, CSANDBOX_NONCE_SIZE);
     if (csandbox_find_u64(payload, CSANDBOX_TAG_LINGER, &request->linger) < 0)
         return csandbox_fail(failure, "request", EINVAL, "LINGER must be a number");
+    if (check_loosened(payload, &request->loosened, failure) < 0) return -failure->error;
     if (csandbox_session_idle(server, request->session, &request->block, failure) < 0)
         return -failure->error;
     if (csandbox_job_changing(server, request->session) != NULL)
@@ -63,7 +83,8 @@ static int start(struct csandbox_server *server, const struct request *request,
         csandbox_plan_build(&plan, &trees, failure) < 0)
         return -failure->error;
     CSANDBOX_AUTO_FD int boot_fd = csandbox_boot_file(
-        request->nonce, request->linger, &server->init_filter, &server->agent_filter, failure);
+        request->nonce, request->linger, request->loosened, &server->init_filter,
+        &server->agent_filter, failure);
     if (boot_fd < 0) return -failure->error;
     CSANDBOX_AUTO_FD int listen_fd =
         csandbox_socket_bind(server->sockets_fd, request->session, failure);

@@ -5,6 +5,7 @@
 #include "csandbox.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const struct {
     const char *name;
@@ -66,6 +67,19 @@ _Static_assert(CSANDBOX_MEASURES <= 64, "a set of measures is 64 bits");
 
 const char *csandbox_measure_name(unsigned index) {
     return index < CSANDBOX_MEASURES ? measures[index].name : NULL;
+}
+
+int csandbox_measure_find(const uint8_t *name, size_t length) {
+    for (unsigned i = 0; i < CSANDBOX_MEASURES; i++)
+        if (strlen(measures[i].name) == length && memcmp(measures[i].name, name, length) == 0)
+            return (int)i;
+    return -1;
+}
+
+// Second walls only: what they repeat stands without them.
+bool csandbox_measure_may_loosen(unsigned index) {
+    return index == CSANDBOX_MEASURE_LANDLOCK_FILES ||
+           index == CSANDBOX_MEASURE_LANDLOCK_DEVICES || index == CSANDBOX_MEASURE_LANDLOCK_SCOPES;
 }
 
 bool csandbox_measure_is_required(unsigned index) {

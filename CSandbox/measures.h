@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum csandbox_measure {
@@ -63,6 +64,8 @@ enum csandbox_measure {
 static inline uint64_t csandbox_measure_bit(enum csandbox_measure measure) {
     return UINT64_C(1) << (unsigned)measure;
 }
+// Index of the measure with this name, -1 when there is none.
+int csandbox_measure_find(const uint8_t *_Nonnull name, size_t length);
 // Those without which no session starts. The others depend on what the kernel has.
 uint64_t csandbox_measures_required(void);
 // `superserve-launcher measures`: one line each, name and what it does.

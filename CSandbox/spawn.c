@@ -214,13 +214,14 @@ static int write_all(int fd, const void *bytes, size_t length) {
 }
 
 int csandbox_boot_file(const uint8_t nonce[CSANDBOX_NONCE_SIZE], uint64_t linger,
-                       const struct csandbox_filter *init, const struct csandbox_filter *agent,
-                       struct csandbox_failure *failure) {
+                       uint64_t loosened, const struct csandbox_filter *init,
+                       const struct csandbox_filter *agent, struct csandbox_failure *failure) {
     struct csandbox_boot boot = {
         .magic = CSANDBOX_WIRE_MAGIC,
         .version = CSANDBOX_WIRE_VERSION,
         .linger = linger,
         .ring_size = CSANDBOX_RING_DEFAULT,
+        .loosened = loosened,
         .init_filter_count = init->count,
         .agent_filter_count = agent->count,
     };

@@ -38,7 +38,6 @@ int csandbox_weaken_read(struct csandbox_server *_Nonnull server,
 
 #define WEAKENED_BUILD false
 #define WEAKENED(name) false
-#define csandbox_weakened_numbers(kind, numbers, max) 0u
 #define csandbox_weaken_op(op) false
 #define csandbox_weaken_attributes(name, attributes) (attributes)
 #define csandbox_weaken_namespaces(flags) (flags)

@@ -115,6 +115,7 @@ enum csandbox_tag {
     CSANDBOX_TAG_FRAGMENT = 28,    // u64, 1 in an OK to LIST when another OK with the same request follows
     CSANDBOX_TAG_STATE_DIR = 29,   // real (absolute, no link in it) host path of the launcher's state directory
     CSANDBOX_TAG_MEASURES = 30,    // u64, what is in force: bit i is csandbox_measure_name(i)
+    CSANDBOX_TAG_LOOSEN = 32,      // name of a measure that the session goes without; may be repeated
     CSANDBOX_TAG_LANDLOCK = 31,    // u64, version of the kernel's Landlock interface; 0 = none
 };
 
@@ -158,6 +159,8 @@ int csandbox_launcher_main(int argc, char *_Nonnull const *_Nonnull argv);
 const char *_Nullable csandbox_measure_name(unsigned index);
 // Whether no session starts without it; the others depend on what the kernel has.
 bool csandbox_measure_is_required(unsigned index);
+// Whether a session may go without it (LOOSEN): it is a second wall.
+bool csandbox_measure_may_loosen(unsigned index);
 
 // Starts `path` as a detached daemon (own session, no descriptor but 0, 1, 2 and `ready_fd`), with the given
 // argv and environment. Returns the pid or -errno. Uses posix_spawn only. `ready_fd` keeps its number.

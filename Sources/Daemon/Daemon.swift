@@ -152,6 +152,7 @@ public struct Daemon: Sendable {
         let directories = options.directories
         let ceilings = MountCeilings(
             mounts: config.allowedMounts, roots: config.allowedRoots,
+            loosening: config.allowedLoosening,
             forbidden: [directories.state, directories.runtime])
         let clock = SystemClock()
         let catalog = AgentCatalog(

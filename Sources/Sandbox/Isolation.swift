@@ -13,6 +13,16 @@ public struct Isolation: Codable, Sendable, Hashable {
         self.landlock = landlock
     }
 
+    /// Names of the measures that a session may go without: second walls.
+    public static var mayLoosen: [String] {
+        var names: [String] = []
+        for index in 0..<UInt32(64) {
+            guard let name = csandbox_measure_name(index) else { break }
+            if csandbox_measure_may_loosen(index) { names.append(String(cString: name)) }
+        }
+        return names
+    }
+
     /// Names of the measures that are in force, or of those that are not.
     public func names(inForce: Bool) -> [String] {
         var names: [String] = []

@@ -41,6 +41,8 @@ public struct SandboxPlan: Sendable, Hashable {
     }
     /// Seconds without a supervisor after which init leaves; 0 = never.
     public var linger: Int
+    /// Names of measures that the session goes without.
+    public var loosened: [String] = []
 
     private struct Pair: Hashable, Sendable {
         var host: String
@@ -225,6 +227,7 @@ public final class Launcher: Sendable {
             fields.add(CSANDBOX_TAG_MOUNT, Array(mount.host.utf8) + [0] + Array(mount.inside.utf8))
         }
         fields.add(CSANDBOX_TAG_LINGER, UInt64(plan.linger))
+        for name in plan.loosened { fields.add(CSANDBOX_TAG_LOOSEN, name) }
         let answer = try await ask(CSANDBOX_LAUNCHER_SPAWN, fields)
         guard let pid = answer.number(CSANDBOX_TAG_PID),
             let start = answer.number(CSANDBOX_TAG_START_TIME)

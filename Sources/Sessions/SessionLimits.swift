@@ -43,12 +43,17 @@ public struct MountCeilings: Sendable {
     public var mounts: [String]
     /// Resolved host paths below which deployed agents may take their root.
     public var roots: [String]
+    /// Measures that deployed agents may go without, by name.
+    public var loosening: Set<String>
     /// State and runtime directories: refused to everybody, with all that contains them.
     public var forbidden: [String]
 
-    public init(mounts: [String], roots: [String], forbidden: [String]) {
+    public init(
+        mounts: [String], roots: [String], loosening: [String] = [], forbidden: [String]
+    ) {
         self.mounts = mounts.map(Self.resolved)
         self.roots = roots.map(Self.resolved)
+        self.loosening = Set(loosening)
         self.forbidden = forbidden.map(Self.resolved)
     }
 
@@ -71,6 +76,16 @@ public struct MountCeilings: Sendable {
                 to: mount.host, kind: "mounts", ceilings: mounts, trusted: trusted)
             {
                 return text
+            }
+        }
+        for name in definition.loosened ?? [] {
+            guard Isolation.mayLoosen.contains(name) else {
+                let all = Isolation.mayLoosen.joined(separator: ", ")
+                return "'loosen' names \(name), which no session goes without; possible: \(all)"
+            }
+            if !trusted, !loosening.contains(name) {
+                return
+                    "'loosen' names \(name), which this supervisor does not allow deployed agents"
             }
         }
         return definition.root.flatMap {
@@ -96,6 +111,7 @@ public struct MountCeilings: Sendable {
         if let text = objection(to: agent.definition, trusted: agent.trusted) {
             throw SandboxError(.refused, stage: "mounts", errno: EPERM, detail: text)
         }
+        plan.loosened = agent.definition.loosened ?? []
         plan.root = agent.definition.root.map(Self.resolved)
         plan.mounts = agent.definition.mounts.map { (Self.resolved($0.host), $0.inside) }
     }

@@ -31,6 +31,8 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
     /// Root file-system directory on the host instead of the host's own system directories.
     public var root: String?
     public var mounts: [Mount]
+    /// Names of measures that its sessions go without (`docs/security.md`); nil: none.
+    public var loosened: [String]?
     public var environment: [String: String]
     /// Seconds an idle session lives.
     public var idleTimeout: Int?
@@ -49,7 +51,7 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
     public static let defaultCancelGrace = 5
 
     static let keys = [
-        "name", "command", "continue", "protocol", "source", "root", "mounts", "env",
+        "name", "command", "continue", "protocol", "source", "root", "mounts", "loosen", "env",
         "idle_timeout",
         "turn_timeout", "start_timeout", "cancel_grace",
     ]
@@ -84,6 +86,7 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
         root = try map.string("root")
         if let root, !root.hasPrefix("/") { throw map.error("root", "must be an absolute path") }
         mounts = try Self.mounts(&map)
+        loosened = try map.strings("loosen", maximum: 64)
         environment = try Self.environment(&map)
         idleTimeout = try map.seconds("idle_timeout", in: 10...2_592_000)
         turnTimeout = try map.seconds("turn_timeout", in: 1...2_592_000) ?? Self.defaultTurnTimeout

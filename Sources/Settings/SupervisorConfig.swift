@@ -32,6 +32,8 @@ public struct SupervisorConfig: Sendable, Hashable {
     public var allowedMounts: [String] = []
     /// Host paths below which deployed agents may take their root file system.
     public var allowedRoots: [String] = []
+    /// Measures that deployed agents may go without, by name.
+    public var allowedLoosening: [String] = []
     /// Host id of the service when started by root; nil: 1900000000.
     public var serviceUID: UInt32?
     public var serviceGID: UInt32?
@@ -46,7 +48,8 @@ public struct SupervisorConfig: Sendable, Hashable {
         "idle_timeout", "archive_retention", "linger", "max_sessions", "max_message", "max_line",
         "max_turn_output", "max_deploy", "max_upload", "max_clients", "socket_group",
         "operator_group",
-        "agents_directory", "allowed_mounts", "allowed_roots", "service_uid", "service_gid",
+        "agents_directory", "allowed_mounts", "allowed_roots", "allowed_loosening", "service_uid",
+        "service_gid",
         "subordinate_first", "subordinate_count", "log_level",
     ]
 
@@ -73,6 +76,7 @@ public struct SupervisorConfig: Sendable, Hashable {
         agentsDirectory = try map.string("agents_directory")
         allowedMounts = try Self.paths("allowed_mounts", &map)
         allowedRoots = try Self.paths("allowed_roots", &map)
+        allowedLoosening = try map.strings("allowed_loosening") ?? []
         let ids = 1...Int(Int32.max)
         serviceUID = try map.integer("service_uid", in: ids).map(UInt32.init)
         serviceGID = try map.integer("service_gid", in: ids).map(UInt32.init)

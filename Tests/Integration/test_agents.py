@@ -185,3 +185,18 @@ def test_what_protects_a_session_is_shown(world):
     world.kill()
     world.start()
     equal(world.show(session)["isolation"], isolation, "also after a restart")
+
+
+def test_measures_are_loosened_by_name_only(world):
+    world.agent("loose", "command: [cat]\nprotocol: exec\nloosen: [landlock-scopes, landlock-files, landlock-devices]")
+    world.agent("looser", "command: [cat]\nprotocol: exec\nloosen: [capabilities]")
+    world.start()
+    session = world.create("loose")
+    isolation = world.show(session)["isolation"]
+    for name in ("landlock-files", "landlock-devices", "landlock-scopes"):
+        check(name in isolation["missing"], str(isolation))
+    check("calls" in isolation["in_force"], str(isolation))
+    equal(world.ask(session, "still works"), "still works")
+    answer = world.post("/v1/sessions", {"agent": "looser"})
+    check(answer.status >= 400 and "no session goes without" in answer.error["message"], str(answer.body))
+    equal(world.get("/v1/agents/shell").status, 200, "the others are there")

@@ -7,6 +7,9 @@ import harness
 from setting import check, eventually
 
 WARM_UP = 3
+# Connections of the store are a pool that fills as reads meet: eight readers (SQLiteStore) and a writer at most, of
+# up to three files each.
+STORE, STORE_MOST = "superserve.sqlite", 27
 KINDS = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 
 
@@ -35,6 +38,18 @@ def below(pids):
         if not more:
             return found
         found |= more
+
+
+def descriptors(world):
+    """What the service's processes hold, by number, to tell what a number that grew is."""
+    found = set()
+    for name, pid in service(world).items():
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                found.add((name, int(number), os.readlink(f"/proc/{pid}/fd/{number}")))
+            except OSError:
+                continue
+    return found
 
 
 def lines(path):
@@ -71,7 +86,8 @@ def snapshot(world):
              "trees": len(os.listdir(f"{world.state}/sessions")), "sockets": len(os.listdir(f"{world.runtime}/s")),
              "abstract and unix sockets": sum(world.runtime in line for line in open("/proc/net/unix"))}
     for name, pid in pids.items():
-        found[f"descriptors of {name}"] = len(os.listdir(f"/proc/{pid}/fd"))
+        found[f"descriptors of {name}"] = sum(owner == name and STORE not in target
+                                              for owner, _, target in descriptors(world))
         found[f"mounts of {name}"] = lines(f"/proc/{pid}/mountinfo")
     return found
 
@@ -103,7 +119,7 @@ def test_leaks(suite):
         for number in range(WARM_UP):
             first = cycle(world, number)
         eventually(lambda: not os.listdir(f"{world.state}/sessions"), "the trees are deleted")
-        before, memory = snapshot(world), slab()
+        before, held, memory = snapshot(world), descriptors(world), slab()
         check({"descriptors of launcher", "descriptors of keeper", "descriptors of superserved"} <= set(before), before)
         ids = {cycle(world, number) for number in range(suite.options.cycles)}
         with world.session() as session:
@@ -127,6 +143,9 @@ def test_leaks(suite):
         print(f"     {suite.options.cycles} sessions: {'':20} before   after")
         for name in sorted(before):
             print(f"     {name:34} {before[name]:6}  {after[name]:6}")
-            suite.check(f"leaks: {name}", after[name] <= before[name], f"{before[name]} before, {after[name]} after")
+            suite.check(f"leaks: {name}", after[name] <= before[name],
+                        f"{before[name]} before, {after[name]} after; new: {sorted(descriptors(world) - held)}")
+        store = sum(STORE in target for _, _, target in descriptors(world))
+        suite.check("leaks: the store's pool is bounded", 0 < store <= STORE_MOST, store)
         print(f"     {'kernel memory (SUnreclaim), KiB':34} {memory:6}  {slab():6}")
         suite.check("leaks: ids are used again", ids == {first}, ids)

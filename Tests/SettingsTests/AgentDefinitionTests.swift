@@ -13,6 +13,7 @@ struct AgentDefinitionTests {
                 source: .
                 root: /srv/roots/debian
                 mounts: [/opt/tools, "/srv/data:/data"]
+                loosen: [landlock-files]
                 env: {MODE: fast, N: "3"}
                 idle_timeout: 10m
                 turn_timeout: 1h
@@ -24,6 +25,7 @@ struct AgentDefinitionTests {
         #expect(agent.dialect == .exec)
         #expect(agent.mounts.map(\.inside) == ["/opt/tools", "/data"])
         #expect(agent.environment == ["MODE": "fast", "N": "3"])
+        #expect(agent.loosened == ["landlock-files"])
         #expect(agent.idleTimeout == 600)
         #expect(agent.turnTimeout == 3600)
         #expect(agent.startTimeout == 5)

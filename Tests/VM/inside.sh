@@ -54,9 +54,13 @@ if $all; then slow=() some=(); fi
 sandbox=(python3 Tests/csandbox/run.py --launcher bin/superserve-launcher)
 suite "sandbox, plain user" 1800 "${sandbox[@]}" --as-user "$account" "${slow[@]}"
 suite "sandbox, root" 1800 "${sandbox[@]}" "${some[@]}"
-if [ -e Tests/Isolation/run.py ]; then
-    suite "attacks, plain user" 3600 python3 Tests/Isolation/run.py --user "$account"
+# Every door; with --all also each door's control and everything else.
+attacks=(--only test_doors)
+if $all; then
+    attacks=()
+    export SUPERSERVE_WEAK_LAUNCHER=$payload/weak/superserve-launcher
 fi
+suite "attacks, plain user" 3600 python3 Tests/Isolation/run.py --user "$account" "${attacks[@]}"
 modules=(lifecycle crash users)
 if $all; then modules+=(conversation agents bad_input files pressure terminal); fi
 for module in "${modules[@]}"; do

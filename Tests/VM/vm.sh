@@ -88,6 +88,11 @@ make_payload() {
         *) cp -L "$library" "$tree/bin/" ;;
         esac
     done <"$work/libraries"
+    if $all; then
+        mkdir "$tree/weak"
+        python3 "$repository/Tests/Isolation/setting.py" "$tree/weak/superserve-launcher" ||
+            die "the launcher with the tests' switch could not be compiled"
+    fi
     cp -R "$repository/config/agents" "$tree/share/superserve/agents"
     cp -R "$repository/scripts/lib" "$repository/scripts/leak-check" "$tree/scripts/"
     # Tests compare the programs with their documents and sources.
