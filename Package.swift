@@ -29,6 +29,7 @@ let boundAtStart = LinkerSetting.unsafeFlags(["-Xlinker", "-z", "-Xlinker", "now
 /// would have in memory. gold cannot do that.
 let staticAtRandomAddress = LinkerSetting.unsafeFlags([
     "-static-executable", "-nostartfiles", "-use-ld=lld", "-Xclang-linker", "-static-pie",
+    "-Xlinker", "--wrap=_dl_relocate_static_pie",  // start.c
 ])
 
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
