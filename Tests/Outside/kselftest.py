@@ -39,6 +39,7 @@ done
 """
 BARE = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc", "--ipc",
         "--uts", "--net", "env", "-i", "PATH=/usr/bin:/bin", "sh", "-c"]
+OWN_TMP = 'mount --bind /tmp /tmp && cd "$PWD"\n'  # which one of the tests wants to be a mount
 
 
 def cached():
@@ -150,7 +151,7 @@ def run_bare(place, script):
     with tempfile.TemporaryDirectory(prefix="superserve-kselftest-") as work:
         copy = os.path.join(work, "k")
         shutil.copytree(place, copy)
-        done = subprocess.run([*BARE, script], cwd=copy, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        done = subprocess.run([*BARE, OWN_TMP + script], cwd=copy, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=SECONDS * 10)
         return done.stdout.decode("utf-8", "replace")
 
@@ -166,8 +167,10 @@ def check_table(suite, expected):
 def check_comparison(suite, bare, inside):
     """Control: one outcome that is another one inside is noticed, whichever way."""
     for was, instead in (("pass", "fail"), ("fail", "pass"), ("skip", "pass")):
-        program, test = next((program, test) for program in inside for test in inside[program]
-                             if inside[program][test] == was and bare[program].get(test) == "pass")
+        found = [(program, test) for program in inside for test in inside[program]
+                 if inside[program][test] == was and bare.get(program, {}).get(test) == "pass"]
+        check(found, f"no test that passes bare ends as {was} inside")
+        program, test = found[0]
         other = {**inside, program: {**inside[program], test: instead}}
         _, wrong = compare(bare, other, table())
         suite.check(f"kselftest: {test} would be missed", any(f"{program} {test}:" in one for one in wrong), wrong[:3])
@@ -188,13 +191,14 @@ def run(suite):
     programs = sorted(f"{target}/{name}" for target in TARGETS for name in os.listdir(os.path.join(place, target))
                       if f"{target}/{name}" not in NOT_TESTS)
     script = SCRIPT.format(programs=" ".join(programs), seconds=SECONDS)
-    bare = outcomes(run_bare(place, script))
+    said_bare = run_bare(place, script)
+    bare = outcomes(said_bare)
     with beside(suite, "kselftest", mounts=[f"{place}:/kselftest"]) as (world, session):
         said = world.run(session, f"cp -r /kselftest k && cd k\n{script}")
     inside = outcomes(said)
     expected = table()
     if suite.options.keep:
-        keep(suite.options.keep, bare=listed(bare), inside=listed(inside), said=said)
+        keep(suite.options.keep, bare=listed(bare), inside=listed(inside), said_bare=said_bare, said_inside=said)
     check_table(suite, expected)
     check_comparison(suite, bare, inside)
     right, wrong = compare(bare, inside, expected)
