@@ -46,7 +46,7 @@ make_payload() {
     # Tests compare the programs with their documents and sources.
     cp -R "$repository/Tests" "$repository/CSandbox" "$repository/docs" "$repository/Sources" "$tree/"
     printf 'mode=%q all=%q only=%q slowness=%q\n' "${mode:-tests}" "$all" "$only" "$slowness" >"$tree/options"
-    mksquashfs "$tree" "$work/payload.squashfs" -all-root -no-progress -quiet -noI -noD -noF -noX >"$work/log" 2>&1 ||
+    mksquashfs "$tree" "$work/payload.squashfs" -noappend -all-root -no-progress -quiet -noI -noD -noF -noX >"$work/log" 2>&1 ||
         { cat "$work/log" >&2; die "the disk with the programs could not be made"; }
     rm -rf "$tree"
 }

@@ -65,7 +65,7 @@ def talk(session, count):
 
 
 def load():
-    subprocess.run(["mkfs.ext4", "-q", DISK], check=True)
+    subprocess.run(["mkfs.ext4", "-q", DISK], check=True, stdin=subprocess.DEVNULL)
     start()
     sessions = [request("POST", "/v1/sessions", {"agent": "shell", "idle_timeout_seconds": 86400})[1] for _ in range(3)]
     for session in sessions:
