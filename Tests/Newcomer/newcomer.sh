@@ -26,6 +26,7 @@ say() { printf 'newcomer: %s\n' "$*" >&2; }
 cleanup=()
 finish() {
     local index
+    trap '' INT TERM HUP # a second one must not leave half of it undone
     for ((index = ${#cleanup[@]} - 1; index >= 0; index--)); do eval "${cleanup[index]}"; done
     cleanup=()
 }

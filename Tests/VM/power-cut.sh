@@ -17,6 +17,7 @@ die() { printf 'Error: %s\n' "$*" >&2; exit 1; }
 cleanup=()
 finish() {
     local index
+    trap '' INT TERM HUP # a second one must not leave half of it undone
     for ((index = ${#cleanup[@]} - 1; index >= 0; index--)); do eval "${cleanup[index]}"; done
     cleanup=()
 }
