@@ -10,7 +10,7 @@ libdir = $(DESTDIR)$(PREFIX)/lib/superserve
 sharedir = $(DESTDIR)$(PREFIX)/share
 
 .PHONY: build run test test-unit test-isolation test-isolation-long test-integration test-crash chaos \
-    test-vm test-newcomer analyze fuzz bench bench-isolation bench-recovery fmt lint install uninstall clean
+    test-vm test-newcomer test-outside analyze fuzz bench bench-isolation bench-recovery fmt lint install uninstall clean
 
 build:
 	@scripts/bootstrap build
@@ -47,6 +47,11 @@ chaos:
 # On Debian's kernel 6.1 with systemd and cgroup v2. All of it, for an hour or so: scripts/test vm-all
 test-vm:
 	@scripts/test vm leaks
+
+# The kernel's own tests, stress-ng and trinity inside of sessions: needs root and about half an hour.
+# OUTSIDE_FLAGS="stress --minutes 20" chooses.
+test-outside:
+	@scripts/test outside leaks
 
 # The two commands of README.md on a fresh Debian: needs root and about half an hour.
 test-newcomer:

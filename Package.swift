@@ -16,9 +16,21 @@ let hardenedC: [CSetting] = [
     .define("_GNU_SOURCE"),
     .unsafeFlags([
         "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wstrict-prototypes",
-        "-fstack-protector-strong", "-ftrivial-auto-var-init=zero",
+        "-fstack-protector-strong", "-ftrivial-auto-var-init=zero", "-D_FORTIFY_SOURCE=3",
     ]),
+    // What is fortified has to be optimized: tests run what is shipped.
+    .unsafeFlags(["-O1"], .when(configuration: .debug)),
 ]
+
+/// Addresses of library functions are looked up at the start, and cannot be written later.
+let boundAtStart = LinkerSetting.unsafeFlags(["-Xlinker", "-z", "-Xlinker", "now"])
+
+/// One file without libraries that is loaded at a random address; nothing of Swift's is in it, which every session
+/// would have in memory. gold cannot do that.
+let staticAtRandomAddress = LinkerSetting.unsafeFlags([
+    "-static-executable", "-nostartfiles", "-use-ld=lld", "-Xclang-linker", "-static-pie",
+    "-Xlinker", "--wrap=_dl_relocate_static_pie",  // start.c
+])
 
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
@@ -61,7 +73,7 @@ let package = Package(
             name: "superserve-launcher",
             dependencies: ["CSandbox"],
             cSettings: hardenedC,
-            linkerSettings: [.unsafeFlags(["-static-executable"])]),
+            linkerSettings: [staticAtRandomAddress, boundAtStart]),
         .testTarget(name: "LintTests", swiftSettings: strict),
         .target(name: "Sandbox", dependencies: ["CSandbox", logging], swiftSettings: strict),
         .target(
@@ -94,14 +106,16 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "superserved",
-            dependencies: ["Daemon", "Settings", argumentParser, logging], swiftSettings: strict),
+            dependencies: ["Daemon", "Settings", argumentParser, logging], swiftSettings: strict,
+            linkerSettings: [boundAtStart]),
         .target(name: "Client", dependencies: ["API"] + nio, swiftSettings: strict),
         .target(
             name: "CLI",
             dependencies: ["API", "Archive", "Client", argumentParser],
             swiftSettings: strict),
         .executableTarget(
-            name: "superserve", dependencies: ["CLI"], swiftSettings: strict),
+            name: "superserve", dependencies: ["CLI"], swiftSettings: strict,
+            linkerSettings: [boundAtStart]),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
         .testTarget(
             name: "AgentProtocolsTests",

@@ -25,8 +25,8 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import setting  # noqa: E402
 
-MODULES = ["test_doors", "test_controls", "test_bare", "test_calls", "test_release", "test_neighbours",
-           "test_exhaustion", "test_races", "test_teardown", "test_injection", "test_keep", "test_leaks"]
+MODULES = ["test_doors", "test_controls", "test_bare", "test_calls", "test_release", "test_hardening",
+           "test_neighbours", "test_exhaustion", "test_races", "test_teardown", "test_injection", "test_keep", "test_leaks"]
 GROUPS = ["namespaces and mounts", "/proc and /sys", "devices and ttys", "capabilities and ids", "system calls",
           "sockets and network reach", "kernel attack surface", "descriptors and environment",
           "signals, limits and ptrace", "files of other sessions and of the host", "resource exhaustion",
