@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 
+from peers import Unavailable, find, system_directories
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "Tests", "Isolation"))
@@ -42,27 +44,6 @@ TIMEOUT = 120  # seconds for one sandbox
 # needs the right to raise limits, shuts no door that is measured here.
 ONE_VERSION = ["unshare", "--mount", "sh", "-c", 'mount -t cgroup2 none /sys/fs/cgroup && exec "$@"', "sh"] \
     if os.path.isdir("/sys/fs/cgroup/unified") else []
-
-
-class Unavailable(Exception):
-    """A peer cannot run here; the text says why."""
-
-
-def find(program, package):
-    path = shutil.which(program)
-    if path is None:
-        raise Unavailable(f"not installed (apt-get install {package})")
-    return path
-
-
-def system_directories():
-    """What of / leads to programs: directories and links."""
-    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
-        path = "/" + name
-        if os.path.islink(path):
-            yield path, os.readlink(path)
-        elif os.path.isdir(path):
-            yield path, None
 
 
 def version(words):

@@ -24,13 +24,11 @@ import sys
 import tempfile
 import time
 
+from peers import Unavailable, find, system_directories
+
 AGENT = ["/bin/echo", "ready"]
 WARM_UP = 3  # runs that are not counted
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-class Unavailable(Exception):
-    """A peer cannot run here; the text says why."""
 
 
 class Connection(http.client.HTTPConnection):
@@ -144,23 +142,6 @@ class Command:
         if not first or process.returncode != 0:
             raise Unavailable(f"it fails here: {errors.decode(errors='replace').strip()[-200:]}")
         return took
-
-
-def find(program, package):
-    path = shutil.which(program)
-    if path is None:
-        raise Unavailable(f"not installed (apt-get install {package})")
-    return path
-
-
-def system_directories():
-    """What of / leads to programs: directories and links."""
-    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
-        path = "/" + name
-        if os.path.islink(path):
-            yield path, os.readlink(path)
-        elif os.path.isdir(path):
-            yield path, None
 
 
 def bubblewrap(_stack):

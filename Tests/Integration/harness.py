@@ -5,6 +5,7 @@ Everything a test makes is in a World; leaving it removes it last-in-first-out w
 
 import contextlib
 import http.client
+import io
 import json
 import os
 import pwd
@@ -12,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tarfile
 import tempfile
 import time
 
@@ -297,6 +299,22 @@ class World:
         return subprocess.run(
             [f"{BIN}/superserve", *arguments], capture_output=True, text=True, timeout=timeout * SLOWNESS,
             env=self.environment(), cwd=self.dir, **options, **self.demoted(user))
+
+
+def get_files(world, session, path):
+    return world.get(f"/v1/sessions/{session['id']}/files?path={path}")
+
+
+def put_files(world, session, path, members):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for member, content in members:
+            if content is not None:
+                member.size = len(content)
+            archive.addfile(member, io.BytesIO(content) if content is not None else None)
+    return world.request(
+        "PUT", f"/v1/sessions/{session['id']}/files?path={path}", data.getvalue(),
+        {"Content-Type": "application/x-tar"})
 
 
 def text_of(events):

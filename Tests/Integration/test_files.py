@@ -4,27 +4,11 @@ import io
 import os
 import tarfile
 
-from harness import check, equal
+from harness import check, equal, get_files, put_files
 
 
 def tar_of(answer):
     return tarfile.open(fileobj=io.BytesIO(answer.body))
-
-
-def get_files(world, session, path):
-    return world.get(f"/v1/sessions/{session['id']}/files?path={path}")
-
-
-def put_files(world, session, path, members):
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for member, content in members:
-            if content is not None:
-                member.size = len(content)
-            archive.addfile(member, io.BytesIO(content) if content is not None else None)
-    return world.request(
-        "PUT", f"/v1/sessions/{session['id']}/files?path={path}", data.getvalue(),
-        {"Content-Type": "application/x-tar"})
 
 
 def member(name, kind=tarfile.REGTYPE, link="", mode=0o644):

@@ -1,9 +1,10 @@
 """Files in and out of a session by the API, as tar streams, and things of the host that must stay as they are."""
 
 import hashlib
-import io
 import os
 import tarfile
+
+from harness import get_files as get, put_files as put  # noqa: F401 - for the tests
 
 SECRET = b"the host's canary\n"
 
@@ -39,21 +40,6 @@ class Canaries:
 
     def changes(self):
         return sorted(set(self.state()) ^ set(self.before))
-
-
-def get(world, session, path):
-    return world.get(f"/v1/sessions/{session['id']}/files?path={path}")
-
-
-def put(world, session, path, members):
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for member, content in members:
-            if content is not None:
-                member.size = len(content)
-            archive.addfile(member, io.BytesIO(content) if content is not None else None)
-    return world.request("PUT", f"/v1/sessions/{session['id']}/files?path={path}", data.getvalue(),
-                         {"Content-Type": "application/x-tar"})
 
 
 def member(name, kind=tarfile.REGTYPE, link="", mode=0o644):

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Process 1 of the fresh system: what its newcomer does.
 #
-#   inside.sh root|user all|run|test|build
+#   inside.sh root|user all|run|test|test:SUITE|build
 set -euo pipefail
 account=$1 what=$2
 
@@ -44,12 +44,15 @@ run)
 test)
     as_newcomer "$test_command </dev/null"
     ;;
+test:?*)
+    as_newcomer "$test_command ${what#test:} </dev/null"
+    ;;
 all)
     as_newcomer "bash /etc/newcomer/conversation.sh '$run_command'"
     as_newcomer "$test_command </dev/null"
     ;;
 *)
-    say "'$what' is none of: all, run, test, build"
+    say "'$what' is none of: all, run, test, test:SUITE, build"
     exit 64
     ;;
 esac

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The two commands of README.md on a fresh Debian 12 that has Swift and nothing else, as root and as a user with sudo.
 #
-#   Tests/Newcomer/newcomer.sh [--as root|user] [--only run|test|build]        needs root; keeps nothing but a cache
+#   Tests/Newcomer/newcomer.sh [--as root|user] [--only run|test|test:SUITE|build]    needs root; keeps nothing but a cache
 #
 # The system is made by debootstrap and holds the packages that Swift's own Debian 12 image installs; Swift is the
 # host's, mounted read-only. The clone inside is of the last commit, so commit first. It has mount, pid and ipc
@@ -26,6 +26,7 @@ say() { printf 'newcomer: %s\n' "$*" >&2; }
 cleanup=()
 finish() {
     local index
+    trap '' INT TERM HUP # a second one must not leave half of it undone
     for ((index = ${#cleanup[@]} - 1; index >= 0; index--)); do eval "${cleanup[index]}"; done
     cleanup=()
 }

@@ -11,6 +11,7 @@ cd "$payload" || exit 1
 exec 2>&1
 export SUPERSERVE_BIN=$payload/bin PATH=$payload/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PYTHONDONTWRITEBYTECODE=1 SUPERSERVE_TEST_SLOWNESS=$slowness
+if [ "$mode" != tests ]; then exec python3 Tests/VM/power_cut.py "$mode"; fi
 work=$(mktemp -d)
 account=tester
 
@@ -48,11 +49,11 @@ suite "conversation, user's service" 300 su --login "$account" --command \
     --setenv=SUPERSERVE_BIN=$SUPERSERVE_BIN python3 $payload/Tests/VM/conversation.py --group own"
 if wanted "conversation, root"; then counted "conversation, root" root_service; fi
 # Minutes each on an emulated processor, and about resources more than about the kernel.
-slow=(-x test_limits -x hostile_trees -x throughput -x temporary_space -x fork_away)
-some=("${slow[@]}" -k test_isolation -k test_measures -k group -k adopted -k outlive)
-if $all; then slow=() some=(); fi
+some=(-x test_limits -x hostile_trees -x throughput -x temporary_space -x fork_away
+    -k test_isolation -k test_measures -k group -k adopted -k outlive)
+if $all; then some=(); fi
 sandbox=(python3 Tests/csandbox/run.py --launcher bin/superserve-launcher)
-suite "sandbox, plain user" 1800 "${sandbox[@]}" --as-user "$account" "${slow[@]}"
+suite "sandbox, plain user" 1800 "${sandbox[@]}" --as-user "$account" "${some[@]}"
 suite "sandbox, root" 1800 "${sandbox[@]}" "${some[@]}"
 # Every door; with --all also each door's control and everything else.
 attacks=(--only test_doors)
@@ -61,8 +62,8 @@ if $all; then
     export SUPERSERVE_WEAK_LAUNCHER=$payload/weak/superserve-launcher
 fi
 suite "attacks, plain user" 3600 python3 Tests/Isolation/run.py --user "$account" "${attacks[@]}"
-modules=(lifecycle crash users)
-if $all; then modules+=(conversation agents bad_input files pressure terminal); fi
+modules=(crash users)
+if $all; then modules+=(lifecycle conversation agents bad_input files pressure terminal); fi
 for module in "${modules[@]}"; do
     suite "integration: $module" 1800 python3 Tests/Integration/run.py --only "test_$module"
 done

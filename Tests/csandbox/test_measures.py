@@ -198,7 +198,10 @@ def test_socket_options(world):
     with world.init() as init:
         found = probe(init, OPTIONS)
     host = json.loads(subprocess.run(["python3", "-c", OPTIONS], capture_output=True, check=True).stdout)
-    assert host["filter"] == host["encapsulation"] == 0 and errno.EPERM not in host.values(), host
+    # The control: outside, the calls are possible, and root is refused none of them.
+    assert host["encapsulation"] == 0, host
+    if os.geteuid() == 0:
+        assert host["filter"] == 0 and errno.EPERM not in host.values(), host
     for name, value in found.items():
         expected = 0 if name in EVERYDAY else errno.ENOPROTOOPT if name in LEVELS else errno.EPERM
         assert value == expected, (name, value, host[name])
