@@ -10,7 +10,7 @@ libdir = $(DESTDIR)$(PREFIX)/lib/superserve
 sharedir = $(DESTDIR)$(PREFIX)/share
 
 .PHONY: build run test test-unit test-isolation test-isolation-long test-integration test-crash chaos \
-    test-vm test-newcomer test-outside analyze fuzz bench bench-isolation bench-recovery fmt lint install uninstall clean
+    test-vm test-power-cut test-newcomer test-outside analyze fuzz bench bench-isolation bench-recovery fmt lint install uninstall clean
 
 build:
 	@scripts/bootstrap build
@@ -38,10 +38,11 @@ test-integration:
 test-crash:
 	@scripts/test crash leaks
 
-# Random kills under load, of every process: make chaos N=1000
+# Every named place once, then random kills under load, of every process: make chaos N=1000
 chaos:
 	@scripts/bootstrap build run test
 	@scripts/build
+	@python3 Tests/Crash/crash.py
 	@python3 Tests/Crash/crash.py --chaos $(N)
 
 # On Debian's kernel 6.1 with systemd and cgroup v2. All of it, for an hour or so: scripts/test vm-all
@@ -52,6 +53,12 @@ test-vm:
 # OUTSIDE_FLAGS="stress --minutes 20" chooses.
 test-outside:
 	@scripts/test outside leaks
+
+# Kills the virtual machine under load and looks what is left on its disk.
+test-power-cut:
+	@scripts/bootstrap build run vm
+	@scripts/build
+	@Tests/VM/power-cut.sh
 
 # The two commands of README.md on a fresh Debian: needs root and about half an hour.
 test-newcomer:
