@@ -25,8 +25,8 @@ let hardenedC: [CSetting] = [
 /// Addresses of library functions are looked up at the start, and cannot be written later.
 let boundAtStart = LinkerSetting.unsafeFlags(["-Xlinker", "-z", "-Xlinker", "now"])
 
-/// One file without libraries that is loaded at a random address. Nothing of Swift's is in it, which
-/// every session would have in memory. gold cannot do that.
+/// One file without libraries that is loaded at a random address. Nothing of Swift's is in it,
+/// which every session would have in memory. gold cannot do that.
 let staticAtRandomAddress = LinkerSetting.unsafeFlags([
     "-static-executable", "-nostartfiles", "-use-ld=lld", "-Xclang-linker", "-static-pie",
     "-Xlinker", "--wrap=_dl_relocate_static_pie",  // start.c
