@@ -80,7 +80,7 @@ public struct Daemon: Sendable {
         defer { store.close() }
         let supervisor = makeSupervisor(store: store, host: host)
         let capacity = try await host.blocks
-        try await supervisor.recover(limit: .milliseconds(500))
+        try await supervisor.recover(limit: .milliseconds(200))
         try await serve(
             supervisor, host: host, store: store, capacity: capacity, onReady: onReady)
     }
