@@ -99,7 +99,7 @@ let package = Package(
         .target(
             name: "Daemon",
             dependencies: [
-                "CSandbox", "Sandbox", "Server", "Sessions", "Settings", "Storage", lifecycle,
+                "API", "CSandbox", "Sandbox", "Server", "Sessions", "Settings", "Storage", lifecycle,
                 logging,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],

@@ -1,3 +1,4 @@
+internal import API
 internal import Foundation
 internal import Glibc
 internal import Sessions
@@ -87,34 +88,21 @@ public struct Directories: Sendable {
         }
     }
 
+    /// Bytes of the shipped agents; ours have a few thousand.
+    private static let maximumShipped = 1 << 30
+
     /// Copies the shipped agents to where the service can read them: started by root, the programs
     /// may lie below a directory that is closed to everybody else, such as root's home.
     func adopt(shipped source: String) throws(DaemonError) -> String {
-        let manager = FileManager.default
+        try? FileManager.default.removeItem(atPath: shippedAgents)
+        guard mkdir(shippedAgents, 0o755) == 0, chmod(shippedAgents, 0o755) == 0 else {
+            throw DaemonError("\(shippedAgents): \(Self.error)")
+        }
+        var copy = TreeCopy(of: source, maximumBytes: Self.maximumShipped)
         do {
-            if (try? manager.destinationOfSymbolicLink(atPath: shippedAgents)) != nil
-                || manager.fileExists(atPath: shippedAgents)
-            {
-                try manager.removeItem(atPath: shippedAgents)
-            }
-            try manager.copyItem(atPath: source, toPath: shippedAgents)
-            // The state directory itself is closed to others.
-            var paths = [shippedAgents]
-            for name in try manager.subpathsOfDirectory(atPath: shippedAgents) {
-                paths.append(shippedAgents + "/" + name)
-            }
-            for path in paths {
-                let attributes = try manager.attributesOfItem(atPath: path)
-                guard attributes[.type] as? FileAttributeType != .typeSymbolicLink else { continue }
-                let isOpen = attributes[.type] as? FileAttributeType == .typeDirectory
-                let mode = (attributes[.posixPermissions] as? NSNumber)?.intValue ?? 0
-                let all = isOpen || mode & 0o111 != 0 ? 0o755 : 0o644
-                try manager.setAttributes(
-                    [.posixPermissions: NSNumber(value: all)], ofItemAtPath: path)
-            }
+            try copy.run(into: shippedAgents)
         } catch {
-            let cause = (error as NSError).localizedDescription
-            throw DaemonError("the shipped agents \(source) cannot be copied: \(cause)")
+            throw DaemonError("the shipped agents cannot be copied: \(error.message)")
         }
         return shippedAgents
     }

@@ -115,13 +115,15 @@ enum Schema {
                 """)
     }
 
-    /// The boot that a process belongs to, what protects a session; requests that clients may
-    /// repeat.
+    /// The boot that a process belongs to, what protects a session; counts of the agent's machine;
+    /// requests that clients may repeat.
     private static func bootsAndKeys(_ db: Database) throws {
         try db.execute(
             sql: """
                 ALTER TABLE sandbox ADD COLUMN boot_id TEXT;
                 ALTER TABLE sandbox ADD COLUMN isolation BLOB;
+                UPDATE sandbox SET machine = CAST(json_set(
+                    CAST(machine AS TEXT), '$.turnNumber', 0, '$.backgroundBytes', 0) AS BLOB);
                 CREATE TABLE idempotency (
                     uid INTEGER NOT NULL,
                     scope TEXT NOT NULL,

@@ -18,8 +18,6 @@ import importlib
 import os
 import signal
 import sys
-import time
-import traceback
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -122,15 +120,7 @@ def run_module(suite, module):
         label = f"{module.__name__}.{name}"
         if not name.startswith("test_") or not callable(test) or suite.options.only not in label:
             continue
-        before, began = len(suite.failures), time.monotonic()
-        try:
-            test(suite)
-        except Exception as error:  # noqa: BLE001 - every failure is reported
-            suite.fail(f"{label}: {str(error)[:1500]}")
-            if not isinstance(error, setting.Failure):
-                traceback.print_exc()
-        word = "ok  " if len(suite.failures) == before else "FAIL"
-        print(f"{word} {label} ({time.monotonic() - began:.1f}s)", flush=True)
+        setting.attempt(suite, label, test)
 
 
 def main():

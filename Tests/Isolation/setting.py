@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -27,6 +29,19 @@ turn_timeout: 2m
 """
 MARK = 0x53530000  # System V keys of these tests lie from here on
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+def attempt(suite, name, function, *arguments):
+    """Calls a test with the suite; an exception is a failure of it. Prints how it went."""
+    before, began = len(suite.failures), time.monotonic()
+    try:
+        function(suite, *arguments)
+    except Exception as error:  # noqa: BLE001 - every failure is reported
+        suite.fail(f"{name}: {str(error)[:3000]}")
+        if not isinstance(error, Failure):
+            traceback.print_exc()
+    word = "ok  " if len(suite.failures) == before else "FAIL"
+    print(f"{word} {name} ({time.monotonic() - began:.1f}s)", flush=True)
 
 
 class Programs:

@@ -11,6 +11,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd -P)
 repository=$(cd "$here/../.." && pwd -P)
+# shellcheck source=scripts/lib/cleanup.sh
+. "$repository/scripts/lib/cleanup.sh"
 # shellcheck source=scripts/lib/debian.sh
 . "$repository/scripts/lib/debian.sh"
 
@@ -22,16 +24,6 @@ swift_packages=(
 
 die() { printf 'Error: %s\n' "$*" >&2; exit 1; }
 say() { printf 'newcomer: %s\n' "$*" >&2; }
-
-cleanup=()
-finish() {
-    local index
-    trap '' INT TERM HUP # a second one must not leave half of it undone
-    for ((index = ${#cleanup[@]} - 1; index >= 0; index--)); do eval "${cleanup[index]}"; done
-    cleanup=()
-}
-trap finish EXIT
-trap 'exit 130' INT TERM HUP
 
 # --- the host's settings -----------------------------------------------------------------------------------------
 

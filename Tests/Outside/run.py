@@ -18,8 +18,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
-import traceback
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -59,18 +57,6 @@ class Suite:
         self.skipped[what] = reason
 
 
-def attempt(suite, name, function, *arguments):
-    before, began = len(suite.failures), time.monotonic()
-    try:
-        function(suite, *arguments)
-    except Exception as error:  # noqa: BLE001 - every failure is reported
-        suite.fail(f"{name}: {str(error)[:3000]}")
-        if not isinstance(error, setting.Failure):
-            traceback.print_exc()
-    word = "ok  " if len(suite.failures) == before else "FAIL"
-    print(f"{word} {name} ({time.monotonic() - began:.1f}s)", flush=True)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"default: {' '.join(SUITES)}")
@@ -90,12 +76,12 @@ def main():
     with contextlib.ExitStack() as stack:
         programs = setting.Programs(stack, options.launcher and os.path.abspath(options.launcher))
         suite = Suite(options, programs)
-        attempt(suite, "canaries", workloads.canaries_see)
+        setting.attempt(suite, "canaries", workloads.canaries_see)
         for name in wanted:
             if name == "kselftest":
-                attempt(suite, name, kselftest.run)
+                setting.attempt(suite, name, kselftest.run)
             else:
-                attempt(suite, name, workloads.run, name, options.minutes)
+                setting.attempt(suite, name, workloads.run, name, options.minutes)
     for what, reason in sorted(suite.skipped.items()):
         print(f"skipped {what}: {reason}")
     for failure in suite.failures:

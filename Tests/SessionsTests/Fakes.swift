@@ -234,6 +234,14 @@ struct World {
         await supervisor.leave()
     }
 
+    /// Alice's message, and every event of its turn.
+    func turn(
+        _ supervisor: Supervisor, _ id: SessionID, _ text: String = "hi"
+    ) async throws -> [WireEvent] {
+        let (_, turn) = try await supervisor.send(id.description, to: text, caller: alice)
+        return try await events(supervisor, id, turn: turn.number, after: turn.firstSeq - 1)
+    }
+
     func supervisor(store other: (any SessionStore)? = nil) -> Supervisor {
         var config = SupervisorConfig()
         config.maximumMessage = 4096

@@ -9,24 +9,17 @@ import Testing
 
 @Suite("Sessions from end to end, without processes", .timeLimit(.minutes(1)))
 struct SupervisorTests {
-    func turn(
-        _ world: World, _ supervisor: Supervisor, _ id: SessionID, _ text: String = "hi"
-    ) async throws -> [WireEvent] {
-        let (_, turn) = try await supervisor.send(id.description, to: text, caller: world.alice)
-        return try await world.events(supervisor, id, turn: turn.number, after: turn.firstSeq - 1)
-    }
-
     @Test func aConversation() async throws {
         try await World.with { world, supervisor in
             world.playNative("hello")
             let record = try await supervisor.create(
                 agent: "bot", idleTimeout: nil, caller: world.alice)
             #expect(record.phase == .idle)
-            let first = try await turn(world, supervisor, record.id, "What is\nthe capital?")
+            let first = try await world.turn(supervisor, record.id, "What is\nthe capital?")
             #expect(first.map(\.type) == [.runStarted, .messageDelta, .runCompleted])
             #expect(first.map(\.seq) == [1, 2, 3])
             #expect(first[0].user?.name == "alice")
-            let second = try await turn(world, supervisor, record.id)
+            let second = try await world.turn(supervisor, record.id)
             #expect(second.map(\.seq) == [4, 5, 6])
             let now = try await supervisor.record(record.id)
             #expect(now.messages == 4)
@@ -62,7 +55,7 @@ struct SupervisorTests {
             let record = try await supervisor.create(
                 agent: "bot", idleTimeout: nil, caller: world.alice)
             #expect(record.idleTimeout == 1740)
-            _ = try await turn(world, supervisor, record.id)
+            _ = try await world.turn(supervisor, record.id)
             for jump in [86400.0, -172_800.0] as [Double] {
                 world.clock.jumpWall(jump)
                 await supervisor.checkDeadlines()
@@ -119,68 +112,6 @@ struct SupervisorTests {
         }
     }
 
-    @Test func theDeadlineHoldsOverARestart() async throws {
-        try await World.with { world, first in
-            world.playNative("hello")
-            let record = try await first.create(agent: "bot", idleTimeout: 100, caller: world.alice)
-            _ = try await turn(world, first, record.id)
-            await first.leave()
-            world.host.forgetSupervisor()
-            world.clock.advance(99)
-            world.clock.jumpWall(86400)
-            let second = world.supervisor()
-            try await second.recover()
-            await second.checkDeadlines()
-            #expect(try await second.record(record.id).phase == .idle)
-            world.clock.advance(1)
-            await second.checkDeadlines()
-            for try await _ in second.events(record.id, after: 0, turn: nil, follow: true) {}
-            #expect(try await second.record(record.id).phase == .timeout)
-            await second.leave()
-        }
-    }
-
-    @Test func aRestartInMidTurnLosesNothingAndDoublesNothing() async throws {
-        try await World.with { world, first in
-            let record = try await first.create(agent: "bot", idleTimeout: nil, caller: world.alice)
-            let id = record.id
-            _ = try await first.send(id.hex, to: "count", caller: world.alice)
-            world.host.log(id.hex, .stdout(Array("{\"type\":\"ready\"}\n".utf8)))
-            func line(_ n: Int) -> LogRecord.Event {
-                .stdout(Array("{\"type\":\"text\",\"content\":\"\(n) \"}\n".utf8))
-            }
-            world.host.log(id.hex, line(1), .stdout(Array("{\"type\":\"te".utf8)))
-            var seen: [WireEvent] = []
-            for try await event in first.events(id, after: 0, turn: 1, follow: true) {
-                seen.append(event)
-                if seen.count == 2 { break }
-            }
-            await first.leave()
-            world.host.forgetSupervisor()
-            // It died after storing and before acknowledging: everything comes once more.
-            let stored = world.host.state.withLock { state in
-                defer { state.boxes[id.hex]?.acknowledged = 0 }
-                return state.boxes[id.hex]?.acknowledged ?? 0
-            }
-            #expect(stored > 0)
-            world.host.log(id.hex, .stdout(Array("xt\",\"content\":\"2 \"}\n".utf8)), line(3))
-            let second = world.supervisor()
-            try await second.recover()
-            let acknowledged = world.host.state.withLock { $0.boxes[id.hex]?.acknowledged ?? 0 }
-            #expect(acknowledged >= stored, "else init's ring would stay full for ever")
-            world.host.log(id.hex, line(4), .stdout(done))
-            seen += try await world.events(second, id, turn: 1, after: seen.last?.seq ?? 0)
-            #expect(seen.compactMap(\.seq) == Array(1...Int64(seen.count)))
-            #expect(
-                seen.compactMap { $0.type == .messageDelta ? $0.content : nil }.joined()
-                    == "1 2 3 4 ")
-            #expect(seen.last?.type == .runCompleted)
-            let input = world.host.state.withLock { $0.boxes[id.hex]?.input ?? [] }
-            #expect(input.count { $0 == 0x0a } == 1, "the message reached the agent once")
-            await second.leave()
-        }
-    }
-
     @Test func aLostSandboxFailsTheTurnAndTheNextMessageStartsAnew() async throws {
         try await World.with { world, supervisor in
             let record = try await supervisor.create(
@@ -194,31 +125,11 @@ struct SupervisorTests {
             let events = try await world.events(supervisor, id, turn: 1)
             #expect(events.last?.error?.code == "sandbox_lost")
             world.playNative("back")
-            #expect(try await turn(world, supervisor, id).last?.type == .runCompleted)
+            #expect(try await world.turn(supervisor, id).last?.type == .runCompleted)
         }
     }
 
     /// The supervisor died between starting a sandbox and writing it down.
-    @Test func aSandboxThatTheStoreDoesNotKnowIsEnded() async throws {
-        try await World.with { world, first in
-            let record = try await first.create(agent: "bot", idleTimeout: nil, caller: world.alice)
-            await first.leave()
-            world.host.forgetSupervisor()
-            var box = try #require(try await world.store.sandbox(record.id))
-            let orphan = try #require(box.process)
-            box.process = nil
-            var change = SessionChange(record)
-            change.sandbox = box
-            try await world.store.commit(change)
-            let second = world.supervisor()
-            try await second.recover()
-            #expect(world.host.state.withLock { $0.boxes.isEmpty }, "\(orphan) is gone")
-            world.playNative("back")
-            #expect(try await turn(world, second, record.id).last?.type == .runCompleted)
-            await second.leave()
-        }
-    }
-
     @Test func sharingByTwelveDigits() async throws {
         try await World.with { world, supervisor in
             world.playNative("hello")
@@ -346,27 +257,6 @@ struct SupervisorTests {
             // Also when the session is over in the meantime.
             _ = try await supervisor.end(id, caller: alice)
             #expect(try await world.store.session(first.id)?.lastTurn == 1)
-        }
-    }
-
-    @Test func afterARestartOfTheMachineNoPidIsBelieved() async throws {
-        try await World.with { world, first in
-            let record = try await first.create(agent: "bot", idleTimeout: nil, caller: world.alice)
-            let id = record.id
-            _ = try await first.send(id.hex, to: "one", caller: world.alice)
-            await first.leave()
-            world.host.forgetSupervisor()
-            world.clock.restartMachine()
-            // Nothing runs any more; another process may have the same pid and start time.
-            world.host.state.withLock { $0.boxes = [:] }
-            let second = world.supervisor()
-            try await second.recover()
-            let events = try await world.events(second, id, turn: 1)
-            #expect(events.last?.error?.code == "sandbox_lost")
-            #expect(events.last?.error?.message.contains("machine was restarted") == true)
-            #expect(world.host.state.withLock { $0.killed.isEmpty })
-            #expect(try await world.store.session(id)?.phase == .idle)
-            await second.leave()
         }
     }
 

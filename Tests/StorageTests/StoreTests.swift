@@ -72,6 +72,39 @@ struct StoreTests {
         }
     }
 
+    @Test func sandboxesOfTheFirstSchemaAreRead() async throws {
+        let directory = FileManager.default.temporaryDirectory
+            .appending(path: "superserve-store-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let path = directory.appending(path: "db.sqlite").path
+        let id = SessionID()
+        let machine = AgentMachine(
+            try AgentDefinition(yaml: "name: bot\ncommand: [x]", file: ""), maximumLine: 100)
+        // As it was written then.
+        var old = try #require(
+            try JSONSerialization.jsonObject(with: JSONEncoder().encode(machine))
+                as? [String: Any])
+        #expect(old.removeValue(forKey: "turnNumber") != nil)
+        #expect(old.removeValue(forKey: "backgroundBytes") != nil)
+        let json = try JSONSerialization.data(withJSONObject: old)
+        let queue = try DatabaseQueue(path: path)
+        try Schema.migrator.migrate(queue, upTo: "1-sessions")
+        try await queue.write { db in
+            try db.execute(
+                sql: "INSERT INTO sandbox VALUES (?, 3, 77, 5, x'01', 40, 8, x'', NULL, ?)",
+                arguments: [id.hex, json])
+        }
+        try queue.close()
+        let store = try SQLiteStore(path: path)
+        defer { store.close() }
+        let box = try #require(try await store.sandbox(id))
+        #expect(box.machine == machine)
+        #expect(box.process == ProcessIdentity(pid: 77, startTime: 5))
+        #expect(box.bootID == nil)
+        #expect(box.logOffset == 40)
+    }
+
     @Test func numbersMayNotHaveGapsOrRepeat() async throws {
         try await with { store, _ in
             var (record, _) = try await newSession(store)

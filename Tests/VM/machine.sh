@@ -1,6 +1,18 @@
 # The virtual machine that vm.sh and power-cut.sh start: its image, its payload, its process. To be sourced; the caller
-# has set here, repository, work, programs, all, only, deadline, and has say, die and cleanup.
+# has set here, repository, work, all, only, deadline, and has say, die and cleanup.
 # shellcheck shell=bash
+
+# The programs under test, and those that this needs itself (group 'vm' in scripts/bootstrap).
+check_programs() {
+    local program
+    for program in qemu-system-x86_64 mksquashfs setpriv flock ldd; do
+        command -v "$program" >/dev/null || die "$program is missing; run: scripts/bootstrap vm"
+    done
+    programs=${SUPERSERVE_BIN:-$repository/.build/debug}
+    for program in superserve superserved superserve-launcher; do
+        [ -x "$programs/$program" ] || die "$programs/$program is missing; run: scripts/build"
+    done
+}
 
 find_image() {
     # A mount namespace of its own: whatever interrupts it, no mount is left.

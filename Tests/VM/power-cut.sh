@@ -8,25 +8,16 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd -P)
 repository=$(cd "$here/../.." && pwd -P)
+# shellcheck source=scripts/lib/cleanup.sh
+. "$repository/scripts/lib/cleanup.sh"
 # shellcheck source=scripts/lib/debian.sh
 . "$repository/scripts/lib/debian.sh"
 
 say() { printf 'power-cut: %s\n' "$*"; }
 die() { printf 'Error: %s\n' "$*" >&2; exit 1; }
 
-cleanup=()
-finish() {
-    local index
-    trap '' INT TERM HUP # a second one must not leave half of it undone
-    for ((index = ${#cleanup[@]} - 1; index >= 0; index--)); do eval "${cleanup[index]}"; done
-    cleanup=()
-}
-trap finish EXIT
-trap 'exit 130' INT TERM HUP
-
 deadline=1200
 if [ "${1:-}" = --deadline ]; then deadline=${2:?}; fi
-programs=${SUPERSERVE_BIN:-$repository/.build/debug}
 work=$(mktemp -d /var/tmp/superserve-vm.XXXXXX) || exit 1
 cleanup+=("rm -rf '$work'")
 # shellcheck disable=SC2034 # for machine.sh
@@ -34,6 +25,7 @@ all=false only=''
 # shellcheck source=Tests/VM/machine.sh
 . "$here/machine.sh"
 
+check_programs
 find_image
 choose_accelerator
 truncate -s 2G "$work/data"

@@ -11,21 +11,13 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd -P)
 repository=$(cd "$here/../.." && pwd -P)
+# shellcheck source=scripts/lib/cleanup.sh
+. "$repository/scripts/lib/cleanup.sh"
 # shellcheck source=scripts/lib/debian.sh
 . "$repository/scripts/lib/debian.sh"
 
 say() { printf 'vm: %s\n' "$*"; }
 die() { printf 'Error: %s\n' "$*" >&2; exit 1; }
-
-cleanup=()
-finish() {
-    local index
-    trap '' INT TERM HUP # a second one must not leave half of it undone
-    for ((index = ${#cleanup[@]} - 1; index >= 0; index--)); do eval "${cleanup[index]}"; done
-    cleanup=()
-}
-trap finish EXIT
-trap 'exit 130' INT TERM HUP
 
 all=false only='' deadline=
 while [ $# -gt 0 ]; do
@@ -42,20 +34,13 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$deadline" ] || { if $all; then deadline=10800; else deadline=3600; fi; }
 
-# The programs that this needs itself are those of the group 'vm' in scripts/bootstrap.
-for program in qemu-system-x86_64 mksquashfs setpriv flock ldd; do
-    command -v "$program" >/dev/null || die "$program is missing; run: scripts/bootstrap vm"
-done
-programs=${SUPERSERVE_BIN:-$repository/.build/debug}
-for program in superserve superserved superserve-launcher; do
-    [ -x "$programs/$program" ] || die "$programs/$program is missing; run: scripts/build"
-done
 work=$(mktemp -d /var/tmp/superserve-vm.XXXXXX) || exit 1
 cleanup+=("rm -rf '$work'")
 
 # shellcheck source=Tests/VM/machine.sh
 . "$here/machine.sh"
 
+check_programs
 find_image
 choose_accelerator
 make_payload

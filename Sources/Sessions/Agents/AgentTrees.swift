@@ -17,11 +17,9 @@ public struct AgentTrees: Sendable {
     func stage() throws(WireError) -> Staged {
         let name = RandomID.bytes(12).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
         let path = directory + "/" + name
-        guard mkdir(directory, 0o755) == 0 || errno == EEXIST, mkdir(path, 0o755) == 0 else {
-            throw WireError(
-                code: .storageFailed, message: "\(path): \(String(cString: strerror(errno)))")
-        }
-        guard chmod(path, 0o755) == 0 else {
+        guard mkdir(directory, 0o755) == 0 || errno == EEXIST, mkdir(path, 0o755) == 0,
+            chmod(path, 0o755) == 0
+        else {
             throw WireError(
                 code: .storageFailed, message: "\(path): \(String(cString: strerror(errno)))")
         }

@@ -1,9 +1,9 @@
-internal import API
+public import API
 internal import Foundation
 
 /// Copies a source tree by held descriptors. Names may be exchanged while it works: nothing outside
 /// of the tree is read, and no link is followed (openat(2)).
-struct TreeCopy {
+public struct TreeCopy {
     private static let depthLimit = 64
     private static let chunkSize = 128 << 10
 
@@ -24,7 +24,7 @@ struct TreeCopy {
     private var budget: Int
 
     /// - Parameter maximumBytes: of all files together; 512 more are counted for each.
-    init(of source: String, maximumBytes: Int) {
+    public init(of source: String, maximumBytes: Int) {
         self.source = source
         self.maximumBytes = maximumBytes
         budget = maximumBytes
@@ -33,7 +33,8 @@ struct TreeCopy {
     /// Makes files, directories and links that stay inside; modes become a+rX.
     ///
     /// - Parameter target: an empty directory.
-    mutating func run(into target: String) throws(WireError) {
+    /// - Throws: `tooLarge` past the bounds, `storageFailed` with the system's reason.
+    public mutating func run(into target: String) throws(WireError) {
         guard let from = Descriptor(open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
             let to = Descriptor(open(target, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC))
         else { throw Self.failure(source) }

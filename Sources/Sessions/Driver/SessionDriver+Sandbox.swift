@@ -67,12 +67,18 @@ extension SessionDriver {
         FaultPoint.sandboxStored()
     }
 
+    /// The init that the store knows, unless the machine was restarted since. A record of a
+    /// version that did not write the boot down is believed: start time and nonce still tell
+    /// processes apart.
+    private func processOfThisBoot(_ box: SandboxRecord) -> ProcessIdentity? {
+        guard let boot = box.bootID, boot != context.clock.boot.bootID else { return box.process }
+        return nil
+    }
+
     /// Connects to an init that runs already. False where there is none; throws when it is there
     /// and cannot be reached at the moment.
     private func reachesLiving(_ box: SandboxRecord) async throws(WireError) -> Bool {
-        guard let process = box.process, box.bootID == context.clock.boot.bootID else {
-            return false
-        }
+        guard let process = processOfThisBoot(box) else { return false }
         do throws(SandboxError) {
             try await attachAndResume(process)
             return true
@@ -139,8 +145,8 @@ extension SessionDriver {
     /// settled as a lost sandbox; one that cannot be reached now is tried again.
     func reattach() async {
         guard link == nil, record.phase.isLive, !isStopped else { return }
-        guard let process = sandbox?.process else { return await lostSandbox() }
-        guard sandbox?.bootID == context.clock.boot.bootID else {
+        guard let box = sandbox, box.process != nil else { return await lostSandbox() }
+        guard let process = processOfThisBoot(box) else {
             sandbox?.process = nil
             log(.notice, "the machine was restarted")
             return await lostSandbox(because: "The machine was restarted")
@@ -177,7 +183,7 @@ extension SessionDriver {
     /// Ends the session's init: the one the store knows, and one that a supervisor started and
     /// could not write down any more.
     private func killInit(_ box: SandboxRecord) async throws(SandboxError) {
-        if let process = box.process, box.bootID == context.clock.boot.bootID {
+        if let process = processOfThisBoot(box) {
             try await context.host.kill(process)
         }
         if let process = try await context.host.find(session: id.hex) {

@@ -1,5 +1,5 @@
 public import API
-public import Foundation
+internal import Foundation
 
 /// A client's own name for a request, so that it can repeat the request after a lost answer (the
 /// `Idempotency-Key` header): the same key of the same user, for the same session or for creating

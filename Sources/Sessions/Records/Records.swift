@@ -114,7 +114,8 @@ public struct SandboxRecord: Sendable, Hashable, Codable {
     public var block: Int
     /// The running init, if there is one.
     public var process: ProcessIdentity?
-    /// The boot that `process` belongs to; after another one its pid means nothing.
+    /// The boot that `process` belongs to; after another one its pid means nothing. Nil in records
+    /// of versions that did not keep it.
     public var bootID: String?
     /// What protects the session, as its newest init has said.
     public var isolation: Isolation?

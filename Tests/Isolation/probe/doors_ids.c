@@ -109,20 +109,19 @@ static void core_limit_change(struct answer *answer) {
     else shut(answer, "still %llu", (unsigned long long)limit.rlim_cur);
 }
 
-static void process_limit(struct answer *answer) {
+static void limited(struct answer *answer, int resource, rlim_t most, const char *of) {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NPROC, &limit) < 0) return broken(answer, "%s", strerror(errno));
-    if (limit.rlim_max > 4096)
-        opened(answer, "%llu processes", (unsigned long long)limit.rlim_max);
-    else shut(answer, "%llu processes", (unsigned long long)limit.rlim_max);
+    if (getrlimit(resource, &limit) < 0) return broken(answer, "%s", strerror(errno));
+    if (limit.rlim_max > most) opened(answer, "%llu %s", (unsigned long long)limit.rlim_max, of);
+    else shut(answer, "%llu %s", (unsigned long long)limit.rlim_max, of);
+}
+
+static void process_limit(struct answer *answer) {
+    limited(answer, RLIMIT_NPROC, 4096, "processes");
 }
 
 static void signal_limit(struct answer *answer) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_SIGPENDING, &limit) < 0) return broken(answer, "%s", strerror(errno));
-    if (limit.rlim_max > 16384)
-        opened(answer, "%llu signals that wait", (unsigned long long)limit.rlim_max);
-    else shut(answer, "%llu signals", (unsigned long long)limit.rlim_max);
+    limited(answer, RLIMIT_SIGPENDING, 16384, "signals that wait");
 }
 
 // Whoever takes up the memory should be what the kernel ends for it.
