@@ -99,8 +99,8 @@ let package = Package(
         .target(
             name: "Daemon",
             dependencies: [
-                "API", "CSandbox", "Sandbox", "Server", "Sessions", "Settings", "Storage", lifecycle,
-                logging,
+                "API", "CSandbox", "Sandbox", "Server", "Sessions", "Settings", "Storage",
+                lifecycle, logging,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: strict),
