@@ -20,6 +20,14 @@
 #define CSANDBOX_INPUT_WINDOW 262144u     // bytes of input that init holds for an agent that does not read
 #define CSANDBOX_RECORD_MAX 61440u        // payload bytes of one log record
 #define CSANDBOX_NONCE_SIZE 16u
+#define CSANDBOX_PORTS_MAX 32u            // PORT fields of one SPAWN
+#define CSANDBOX_PROXY_PORT 3128          // where init listens for proxy clients, on 127.0.0.1
+#define CSANDBOX_DATAGRAM_MAX 4096u       // bytes of a name query, and of an answer
+#define CSANDBOX_QUERIES_MAX 64u          // name queries that init lets wait for an answer
+// Addresses that stand for names (RFC 2544's range, which no host on the internet has), as 32-bit
+// numbers: all of them are the session's own.
+#define CSANDBOX_SYNTHETIC_NETWORK 0xC6120000u // 198.18.0.0
+#define CSANDBOX_SYNTHETIC_MASK 0xFFFE0000u    // /15
 
 struct csandbox_header {
     uint32_t magic;
@@ -44,7 +52,8 @@ enum csandbox_frame_type {
                                    //   are, and whose sessions these are: a supervisor with another state
                                    //   directory must not ask for anything else
     CSANDBOX_LAUNCHER_PREPARE = 2, // {SESSION, BLOCK}: makes sessions/<SESSION>/{workspace,home}; fine if there
-    CSANDBOX_LAUNCHER_SPAWN = 3,   // {SESSION, BLOCK, NONCE, SOURCE?, ROOT?, MOUNT*, LINGER?}
+    CSANDBOX_LAUNCHER_SPAWN = 3,   // {SESSION, BLOCK, NONCE, SOURCE?, ROOT?, MOUNT*, LINGER?,
+                                   //    LOOSEN*, NETWORK?, PORT*}
                                    //   -> OK {PID, START_TIME, MEASURES, LANDLOCK}
     CSANDBOX_LAUNCHER_KILL = 4,    // {PID, START_TIME}: SIGKILL to that init if it is still that; waits for its end
     CSANDBOX_LAUNCHER_DESTROY = 5, // {SESSION}: deletes the session's tree and control socket; fine if absent
@@ -74,6 +83,10 @@ enum csandbox_frame_type {
     CSANDBOX_INIT_FILES_PUT = 135, // {PATH}: answered OK with one descriptor (pipe) that takes a tar stream for PATH;
                                    //   when the helper is done, FILES_DONE with the same request number
     CSANDBOX_INIT_SHUTDOWN = 136,  // {}: kills everything and leaves
+    CSANDBOX_INIT_ADMIT = 137,     // offset = how many connections init may have handed over since HELLO, in
+                                   //   all; none before the first ADMIT. A lower number changes nothing
+    CSANDBOX_INIT_ANSWER = 138,    // offset = that of the QUERY; payload = the datagram to send back, or
+                                   //   nothing: then none is sent, and the query is forgotten
 
     // init -> supervisor
     CSANDBOX_INIT_STATE = 160,     // {NONCE, GENERATION, RUNNING, LOG_START, LOG_END, INPUT_ACCEPTED,
@@ -81,6 +94,11 @@ enum csandbox_frame_type {
     CSANDBOX_INIT_LOG = 161,       // offset = absolute log offset of the payload; payload = whole log records
     CSANDBOX_INIT_INPUT_ACCEPTED = 162, // offset = absolute input offset up to which bytes are written, or
                                         //   discarded because there is no agent to read them
+    CSANDBOX_INIT_CONNECTION = 164,// {} with one descriptor: a connected TCP socket that a process of the session
+                                   //   opened to one of the ports init listens on (getsockname tells which, and
+                                   //   which address was meant)
+    CSANDBOX_INIT_QUERY = 165,     // offset = where an answer goes (opaque); payload = a datagram that a process of
+                                   //   the session sent to 127.0.0.1:53
     CSANDBOX_INIT_FILES_DONE = 163,// {STATUS, ERRNO?, DETAIL?}: a FILES_GET/PUT helper ended; STATUS 0 = all done
 };
 
@@ -116,6 +134,10 @@ enum csandbox_tag {
     CSANDBOX_TAG_STATE_DIR = 29,   // real (absolute, no link in it) host path of the launcher's state directory
     CSANDBOX_TAG_MEASURES = 30,    // u64, what is in force: bit i is csandbox_measure_name(i)
     CSANDBOX_TAG_LOOSEN = 32,      // name of a measure that the session goes without; may be repeated
+    CSANDBOX_TAG_NETWORK = 33,     // u64, 1: init listens for connections that leave the session: proxy clients on
+                                   //   127.0.0.1:CSANDBOX_PROXY_PORT, names on 127.0.0.1:53 (UDP and TCP), and
+                                   //   every PORT on all addresses; the synthetic addresses lead there too
+    CSANDBOX_TAG_PORT = 34,        // u64, 1 ... 65535, at most CSANDBOX_PORTS_MAX
     CSANDBOX_TAG_LANDLOCK = 31,    // u64, version of the kernel's Landlock interface; 0 = none
 };
 
