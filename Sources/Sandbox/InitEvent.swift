@@ -74,6 +74,11 @@ public enum InitEvent: Sendable {
     case records([LogRecord])
     /// Bytes of input up to this absolute offset have reached the agent.
     case inputAccepted(UInt64)
+    /// A TCP connection that a process of the session opened to a port that init listens on.
+    case connection(PassedDescriptor)
+    /// A datagram that a process of the session sent to 127.0.0.1:53. Every one must be answered
+    /// with its token (`InitLink.answer`), also where nothing is to be sent.
+    case query(token: UInt64, [UInt8])
     /// The connection is gone: init has ended or been lost.
     case disconnected
 }

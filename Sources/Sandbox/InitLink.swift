@@ -121,6 +121,10 @@ public final class InitLink: Sendable {
             inbox.onEvent(.records(records))
         case UInt16(CSANDBOX_INIT_INPUT_ACCEPTED.rawValue):
             inbox.onEvent(.inputAccepted(packet.offset))
+        case UInt16(CSANDBOX_INIT_CONNECTION.rawValue):
+            if let descriptor = packet.descriptor { inbox.onEvent(.connection(descriptor)) }
+        case UInt16(CSANDBOX_INIT_QUERY.rawValue):
+            inbox.onEvent(.query(token: packet.offset, packet.payload))
         case UInt16(CSANDBOX_INIT_FILES_DONE.rawValue):
             finishTransfer(packet)
         case UInt16(CSANDBOX_OK.rawValue), UInt16(CSANDBOX_FAILED.rawValue):
@@ -253,6 +257,16 @@ public final class InitLink: Sendable {
     /// Lets init forget the log before `offset`: everything there is committed.
     public func acknowledge(_ offset: UInt64) throws(SandboxError) {
         try connection.send(Packet(CSANDBOX_INIT_ACK, offset: offset))
+    }
+
+    /// Lets init hand over `total` connections, counted from the connection to init on.
+    public func admit(_ total: UInt64) throws(SandboxError) {
+        try connection.send(Packet(CSANDBOX_INIT_ADMIT, offset: total))
+    }
+
+    /// Answers a name query; with no bytes, the query is dropped.
+    public func answer(_ token: UInt64, _ datagram: [UInt8]) throws(SandboxError) {
+        try connection.send(Packet(CSANDBOX_INIT_ANSWER, offset: token, payload: datagram))
     }
 
     /// Signals processes of the session.

@@ -44,6 +44,10 @@ public struct SandboxPlan: Sendable, Hashable {
     /// Names of measures that the session goes without.
     public var loosened: [String] = []
 
+    /// TCP ports on which connections that leave the session are taken, beside those of proxy and
+    /// names; nil: the session has no way out.
+    public var egressPorts: [UInt16]?
+
     private struct Pair: Hashable, Sendable {
         var host: String
         var inside: String
@@ -228,6 +232,10 @@ public final class Launcher: Sendable {
         }
         fields.add(CSANDBOX_TAG_LINGER, UInt64(plan.linger))
         for name in plan.loosened { fields.add(CSANDBOX_TAG_LOOSEN, name) }
+        if let ports = plan.egressPorts {
+            fields.add(CSANDBOX_TAG_NETWORK, 1)
+            for port in ports { fields.add(CSANDBOX_TAG_PORT, UInt64(port)) }
+        }
         let answer = try await ask(CSANDBOX_LAUNCHER_SPAWN, fields)
         guard let pid = answer.number(CSANDBOX_TAG_PID),
             let start = answer.number(CSANDBOX_TAG_START_TIME)

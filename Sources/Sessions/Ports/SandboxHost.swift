@@ -28,6 +28,8 @@ public protocol SandboxLink: Sendable {
     func input(_ bytes: ArraySlice<UInt8>, offset: UInt64) throws(SandboxError)
     func closeInput(offset: UInt64) throws(SandboxError)
     func acknowledge(_ offset: UInt64) throws(SandboxError)
+    func admit(_ total: UInt64) throws(SandboxError)
+    func answer(_ token: UInt64, _ datagram: [UInt8]) throws(SandboxError)
     func signal(_ number: Int32, generation: UInt64, scope: InitLink.SignalScope)
         async throws(SandboxError)
     func shutdown() throws(SandboxError)

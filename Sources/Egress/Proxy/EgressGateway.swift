@@ -1,0 +1,112 @@
+internal import Glibc
+internal import NIOCore
+internal import NIOPosix
+public import Settings
+internal import Synchronization
+
+/// What the ways out of all sessions share: threads, the resolver, bounds.
+public final class EgressGateway: Sendable {
+    /// Bounds and the operator's word.
+    public struct Options: Sendable {
+        /// Connections of one session that may be open at once.
+        public var connectionsPerSession: Int
+        /// Connections of all sessions together; each takes two descriptors.
+        public var connections: Int
+        /// Addresses beyond the public internet that the operator has opened.
+        public var opened: PrivateDestinations
+        /// Where sessions' inits listen for proxy clients.
+        public var proxyPort: UInt16
+        /// Directory of the network logs.
+        public var logDirectory: String
+
+        public init(
+            connectionsPerSession: Int, connections: Int, opened: PrivateDestinations,
+            proxyPort: UInt16, logDirectory: String
+        ) {
+            self.connectionsPerSession = connectionsPerSession
+            self.connections = connections
+            self.opened = opened
+            self.proxyPort = proxyPort
+            self.logDirectory = logDirectory
+        }
+    }
+
+    /// Bytes that one direction of a tunnel may hold before the other side is not read any more.
+    static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(low: 64 << 10, high: 256 << 10)
+
+    let options: Options
+    let dialer: Dialer
+    private let group: MultiThreadedEventLoopGroup
+    private let open = Mutex(0)
+
+    /// - Parameter threads: that carry data.
+    public init(_ options: Options, threads: Int = 2) {
+        self.options = options
+        group = MultiThreadedEventLoopGroup(numberOfThreads: threads)
+        dialer = Dialer(
+            resolver: NameResolver(), hostAddresses: HostAddresses(), opened: options.opened)
+    }
+
+    /// The way out of one session.
+    public func open(session: String, policy: NetworkPolicy) -> SessionEgress {
+        SessionEgress(session, policy, self)
+    }
+
+    /// Takes over a connected socket of a session; `ended` is called once, when it is closed.
+    func adopt(
+        _ descriptor: Int32, for session: SessionEgress,
+        ended: @escaping @Sendable () -> Void
+    ) {
+        let isWithin = open.withLock { open in
+            guard open < options.connections else { return false }
+            open += 1
+            return true
+        }
+        guard isWithin, let (address, port) = Self.localAddress(descriptor) else {
+            if isWithin { open.withLock { $0 -= 1 } }
+            close(descriptor)
+            return ended()
+        }
+        let entry = Entry(address: address, port: port, proxyPort: options.proxyPort)
+        let done: @Sendable () -> Void = { [self] in
+            open.withLock { $0 -= 1 }
+            ended()
+        }
+        ClientBootstrap(group: group.next())
+            .channelOption(.allowRemoteHalfClosure, value: true)
+            .channelOption(.writeBufferWaterMark, value: Self.waterMark)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    guard session.add(channel) else { throw ChannelError.ioOnClosedChannel }
+                    try entry.install(in: channel, session)
+                }
+            }
+            .withConnectedSocket(descriptor)
+            .whenComplete { result in
+                switch result {
+                case .success(let channel): channel.closeFuture.whenComplete { _ in done() }
+                case .failure: done()
+                }
+            }
+    }
+
+    /// The end that the client reached (getsockname(2)).
+    private static func localAddress(_ descriptor: Int32) -> (IPAddress, UInt16)? {
+        var address = sockaddr_in()
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafeMutableBytes(of: &address) { raw -> Int32 in
+            guard let base = raw.baseAddress else { return -1 }
+            return getsockname(
+                descriptor, base.assumingMemoryBound(to: sockaddr.self), &length)
+        }
+        guard result == 0, address.sin_family == sa_family_t(AF_INET) else { return nil }
+        return (
+            .v4(UInt32(bigEndian: address.sin_addr.s_addr)), UInt16(bigEndian: address.sin_port)
+        )
+    }
+
+    /// Ends the threads. Sessions must be closed before.
+    public func shutdown() async {
+        try? await group.shutdownGracefully()
+    }
+}

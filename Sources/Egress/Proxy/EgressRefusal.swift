@@ -1,0 +1,60 @@
+/// Why a connection or a request did not leave the session.
+struct EgressRefusal: Error, Sendable, Hashable {
+    enum Cause: Sendable, Hashable {
+        /// The client's own bytes are wrong.
+        case malformed
+        /// A part of the protocol that is not served.
+        case unsupported
+        /// The policy does not allow it.
+        case policy
+        /// A bound of the session or of the supervisor is reached.
+        case busy
+        /// The name has no address.
+        case noAddress
+        /// The other side cannot be reached.
+        case unreachable
+        /// The other side took too long.
+        case timeout
+        /// The other side did not speak the protocol.
+        case badAnswer
+    }
+
+    var cause: Cause
+    /// One line for the agent and the log, without a host's secrets.
+    var text: String
+
+    init(_ cause: Cause, _ text: String) {
+        self.cause = cause
+        self.text = text
+    }
+
+    /// RFC 9110, section 15.
+    var httpStatus: Int {
+        switch cause {
+        case .malformed, .unsupported: 400
+        case .policy: 403
+        case .busy: 429
+        case .noAddress, .unreachable, .badAnswer: 502
+        case .timeout: 504
+        }
+    }
+
+    /// RFC 1928, section 6.
+    var socksReply: UInt8 {
+        switch cause {
+        case .malformed, .badAnswer, .busy: 1
+        case .unsupported: 7
+        case .policy: 2
+        case .noAddress: 4
+        case .unreachable: 5
+        case .timeout: 6
+        }
+    }
+}
+
+extension EgressRefusal {
+    /// Any error of the way out; those that are none of ours say that the other side failed.
+    init(_ error: any Error) {
+        self = error as? EgressRefusal ?? EgressRefusal(.unreachable, "\(error)")
+    }
+}

@@ -1,0 +1,74 @@
+internal import NIOCore
+
+/// Ties the reading of one channel to the writing of another: bytes are taken from a peer only
+/// while the other one takes them, so memory stays bounded however slow either is. It stands next
+/// to the socket; both channels run on one event loop.
+final class FlowGate: ChannelDuplexHandler {
+    typealias InboundIn = NIOAny
+    typealias OutboundIn = NIOAny
+
+    /// The gate of the channel that what is read here goes to.
+    private var partner: FlowGate?
+    private var context: ChannelHandlerContext?
+    private var isHeld: Bool
+    private var readIsWaiting = false
+
+    /// - Parameter isHeld: nothing is read until `release`.
+    init(isHeld: Bool = false) { self.isHeld = isHeld }
+
+    /// Joins two channels: from here on each reads only while the other can write.
+    static func join(_ one: FlowGate, _ other: FlowGate) {
+        one.partner = other
+        other.partner = one
+        one.readOn()
+        other.readOn()
+    }
+
+    /// Leaves the partner; reading is free again.
+    func part() {
+        let old = partner
+        partner = nil
+        old?.partner = nil
+        old?.readOn()
+        readOn()
+    }
+
+    /// Reads nothing until `release`.
+    func hold() { isHeld = true }
+
+    func release() {
+        isHeld = false
+        readOn()
+    }
+
+    private var mayRead: Bool {
+        !isHeld && partner?.context?.channel.isWritable != false
+    }
+
+    private func readOn() {
+        guard readIsWaiting, mayRead, let context else { return }
+        readIsWaiting = false
+        context.read()
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        part()
+        self.context = nil
+    }
+
+    func read(context: ChannelHandlerContext) {
+        if mayRead { context.read() } else { readIsWaiting = true }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        partner?.readOn()
+        context.fireChannelWritabilityChanged()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        part()
+        context.fireChannelInactive()
+    }
+}

@@ -1,0 +1,60 @@
+public import Foundation
+
+/// One connection or request that a session tried, as it is kept in its network log.
+public struct NetworkRecord: Codable, Sendable, Hashable {
+    /// How it was asked for.
+    public enum Kind: String, Codable, Sendable {
+        /// HTTP CONNECT.
+        case connect
+        /// SOCKS5.
+        case socks
+        /// A connection that a program opened without knowing of a proxy.
+        case transparent
+        /// An HTTP request in clear.
+        case request
+        /// A name query.
+        case name
+    }
+
+    /// What came of it.
+    public enum Verdict: String, Codable, Sendable {
+        case allowed
+        /// The policy, or a bound of the session.
+        case denied
+        /// Allowed, but the other side could not be reached.
+        case failed
+    }
+
+    public var time: Date
+    public var kind: Kind
+    /// As the client named it, in canonical form; nil where it had none.
+    public var host: String?
+    public var port: Int?
+    /// The address that was dialled.
+    public var address: String?
+    public var method: String?
+    /// Without the query.
+    public var path: String?
+    public var verdict: Verdict
+    /// The rule that allowed or denied it, or why it failed.
+    public var reason: String?
+    /// Of the HTTP answer.
+    public var status: Int?
+    /// Bytes from the session to the outside.
+    public var sent: Int
+    /// Bytes from the outside to the session.
+    public var received: Int
+    /// Milliseconds from the request to the end.
+    public var duration: Int
+
+    init(_ kind: Kind, host: String?, port: Int?, time: Date) {
+        self.kind = kind
+        self.host = host
+        self.port = port
+        self.time = time
+        verdict = .denied
+        sent = 0
+        received = 0
+        duration = 0
+    }
+}

@@ -1,0 +1,182 @@
+internal import Foundation
+internal import Glibc
+internal import NIOCore
+public import Settings
+internal import Synchronization
+
+/// What leaves one session: its policy, its open connections, its names, its log.
+///
+/// Safe to use from any thread; the calls for connections and queries never block.
+public final class SessionEgress: Sendable {
+    /// Bytes of a name query.
+    static let maximumQuery = 4096
+
+    /// The way back to the session's init.
+    public struct Link: Sendable {
+        /// Lets init hand over this many connections in all since it was connected to.
+        public var admit: @Sendable (_ total: UInt64) -> Void
+        /// Answers a query; with no bytes, it is dropped.
+        public var answer: @Sendable (_ token: UInt64, _ datagram: [UInt8]) -> Void
+
+        public init(
+            admit: @escaping @Sendable (_ total: UInt64) -> Void,
+            answer: @escaping @Sendable (_ token: UInt64, _ datagram: [UInt8]) -> Void
+        ) {
+            self.admit = admit
+            self.answer = answer
+        }
+    }
+
+    private struct State {
+        var policy: NetworkPolicy
+        var names: SyntheticNames
+        var channels: [ObjectIdentifier: any Channel] = [:]
+        /// Connections that are open or being taken over.
+        var open = 0
+        var link: Link?
+        var admitted: UInt64 = 0
+        /// Queries that came before `connected`.
+        var early: [(token: UInt64, query: [UInt8])] = []
+        var isClosed = false
+    }
+
+    let id: String
+    private let gateway: EgressGateway
+    private let state: Mutex<State>
+
+    init(_ id: String, _ policy: NetworkPolicy, _ gateway: EgressGateway) {
+        self.id = id
+        self.gateway = gateway
+        state = Mutex(State(policy: policy, names: SyntheticNames(for: policy)))
+    }
+
+    /// What holds for every connection and request from here on; those that are open stay.
+    public var policy: NetworkPolicy {
+        get { state.withLock { $0.policy } }
+        set { state.withLock { $0.policy = newValue } }
+    }
+
+    // MARK: - The session's init
+
+    /// The control socket of init is connected: connections may come.
+    public func connected(_ link: Link) {
+        let limit = gateway.options.connectionsPerSession
+        let (admitted, early) = state.withLock { state in
+            state.link = link
+            state.admitted = UInt64(max(0, limit - state.open))
+            defer { state.early = [] }
+            return (state.admitted, state.early)
+        }
+        link.admit(admitted)
+        for (token, query) in early { link.answer(token, answer(query)) }
+    }
+
+    /// The control socket is gone; open connections go on.
+    public func disconnected() {
+        state.withLock { state in
+            state.link = nil
+            state.early = []
+        }
+    }
+
+    /// A connection of the session, as a descriptor that is owned from here on.
+    public func take(connection descriptor: Int32) {
+        let isOpen = state.withLock { state in
+            if !state.isClosed { state.open += 1 }
+            return !state.isClosed
+        }
+        guard isOpen else {
+            close(descriptor)
+            return
+        }
+        gateway.adopt(descriptor, for: self) { [weak self] in self?.ended() }
+    }
+
+    private func ended() {
+        let (link, admitted) = state.withLock { state in
+            state.open -= 1
+            state.admitted += 1
+            return (state.link, state.admitted)
+        }
+        link?.admit(admitted)
+    }
+
+    /// A name query as a datagram.
+    public func take(query: [UInt8], token: UInt64) {
+        let link = state.withLock { state in
+            if state.link == nil { state.early.append((token, query)) }
+            return state.link
+        }
+        link?.answer(token, answer(query))
+    }
+
+    /// Cuts every connection at once and takes no more.
+    public func close() {
+        let channels = state.withLock { state in
+            state.isClosed = true
+            state.link = nil
+            defer { state.channels = [:] }
+            return Array(state.channels.values)
+        }
+        for channel in channels { channel.close(promise: nil) }
+    }
+
+    // MARK: - For the handlers
+
+    /// False once the session is closed.
+    func add(_ channel: any Channel) -> Bool {
+        let key = ObjectIdentifier(channel)
+        let isOpen = state.withLock { state in
+            if !state.isClosed { state.channels[key] = channel }
+            return !state.isClosed
+        }
+        guard isOpen else { return false }
+        channel.closeFuture.whenComplete { [weak self] _ in
+            _ = self?.state.withLock { $0.channels.removeValue(forKey: key) }
+        }
+        return true
+    }
+
+    /// What the client meant by an address of the session; nil for one that stands for nothing.
+    func host(of address: IPAddress) -> Destination.Host? {
+        guard SyntheticNames.range.contains(address) else { return .address(address) }
+        return state.withLock { $0.names.name(of: address) }.map(Destination.Host.name)
+    }
+
+    /// Connects to a destination if the policy allows it. What becomes of it is in `record`, but
+    /// for its end.
+    func open(
+        _ destination: Destination, _ record: OpenRecord, on eventLoop: any EventLoop
+    ) -> EventLoopFuture<any Channel> {
+        let policy = policy
+        let asked = policy.mayAsk(destination)
+        guard asked.isAllowed else {
+            return eventLoop.makeFailedFuture(
+                EgressRefusal(.policy, "\(destination) is not allowed: \(asked.reason)"))
+        }
+        let dialled = eventLoop.makeFutureWithTask { [gateway, id] in
+            try await gateway.dialer.dial(
+                destination, policy: policy, session: id, on: eventLoop)
+        }
+        return dialled.assumeIsolated().flatMapThrowing { [self] dialled in
+            record.allowed(by: asked.reason, address: dialled.address)
+            // So that the end of the session cuts it too.
+            guard add(dialled.channel) else {
+                dialled.channel.close(promise: nil)
+                throw EgressRefusal(.unreachable, "the session has ended")
+            }
+            return dialled.channel
+        }.nonisolated()
+    }
+
+    /// Counts a request against the session's budget.
+    func countRequest() throws(EgressRefusal) {}
+
+    /// Counts bytes that leave the session against its budget.
+    func spend(sent: Int) {}
+
+    /// The answer to a name query; empty where none is given.
+    func answer(_ query: [UInt8]) -> [UInt8] { [] }
+
+    func log(_ record: NetworkRecord) {}
+}
