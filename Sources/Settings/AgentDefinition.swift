@@ -33,6 +33,8 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
     public var mounts: [Mount]
     /// Names of measures that its sessions go without (`docs/security.md`); nil: none.
     public var loosened: [String]?
+    /// Where its sessions may go; nil: nowhere.
+    public var network: NetworkPolicy?
     public var environment: [String: String]
     /// Seconds an idle session lives.
     public var idleTimeout: Int?
@@ -51,8 +53,8 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
     public static let defaultCancelGrace = 5
 
     static let keys = [
-        "name", "command", "continue", "protocol", "source", "root", "mounts", "loosen", "env",
-        "idle_timeout",
+        "name", "command", "continue", "protocol", "source", "root", "mounts", "loosen",
+        "network", "env", "idle_timeout",
         "turn_timeout", "start_timeout", "cancel_grace",
     ]
 
@@ -87,6 +89,7 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
         if let root, !root.hasPrefix("/") { throw map.error("root", "must be an absolute path") }
         mounts = try Self.mounts(&map)
         loosened = try map.strings("loosen", maximum: 64)
+        network = try NetworkPolicy("network", in: &map)
         environment = try Self.environment(&map)
         idleTimeout = try map.seconds("idle_timeout", in: 10...2_592_000)
         turnTimeout = try map.seconds("turn_timeout", in: 1...2_592_000) ?? Self.defaultTurnTimeout

@@ -67,10 +67,10 @@ struct StrictMapping {
         }
     }
 
-    /// The error for `key`, at its line.
-    func error(_ key: String, _ message: String) -> SettingsError {
+    /// The error for `key`, at its line or at that of the item that is wrong.
+    func error(_ key: String, _ message: String, line place: Int? = nil) -> SettingsError {
         SettingsError(
-            file: file, line: entries.first { $0.key == key }?.line ?? line,
+            file: file, line: place ?? entries.first { $0.key == key }?.line ?? line,
             message: "'\(key)' \(message)")
     }
 
@@ -113,20 +113,38 @@ struct StrictMapping {
     }
 
     mutating func strings(_ key: String, maximum: Int = 256) throws(SettingsError) -> [String]? {
+        try items(key, maximum: maximum)?.map(\.text)
+    }
+
+    /// The texts of a list, each with its line.
+    mutating func items(_ key: String, maximum: Int) throws(SettingsError) -> [(
+        text: String, line: Int?
+    )]? {
         guard let node = node(key) else { return nil }
         guard let sequence = node.sequence else { throw error(key, "must be a list") }
         guard sequence.count <= maximum else { throw error(key, "has more than \(maximum) items") }
-        var result: [String] = []
+        var result: [(text: String, line: Int?)] = []
         for item in sequence {
             guard let text = item.scalar?.string else {
                 throw error(key, "must be a list of texts")
             }
-            result.append(try checked(text, key: key, maximum: 1 << 17))
+            result.append((try checked(text, key: key, maximum: 1 << 17), item.mark?.line))
         }
         return result
     }
 
     mutating func isList(_ key: String) -> Bool { node(key)?.sequence != nil }
+    mutating func isMapping(_ key: String) -> Bool { node(key)?.mapping != nil }
+    mutating func isText(_ key: String) -> Bool { node(key)?.scalar != nil }
+
+    mutating func boolean(_ key: String) throws(SettingsError) -> Bool? {
+        guard let node = node(key) else { return nil }
+        switch node.scalar?.string {
+        case "true"?: return true
+        case "false"?: return false
+        default: throw error(key, "must be true or false")
+        }
+    }
 
     mutating func integer(_ key: String, in range: ClosedRange<Int>) throws(SettingsError) -> Int? {
         guard let node = node(key) else { return nil }
@@ -227,7 +245,9 @@ extension YamlError {
         switch self {
         case .scanner(_, let problem, _, _), .parser(_, let problem, _, _),
             .composer(_, let problem, _, _):
-            "not YAML: \(problem)"
+            problem.contains("alias") || problem.contains("alphabetic")
+                ? "not YAML: \(problem); a text that begins with '*' or '&' stands in quotes"
+                : "not YAML: \(problem)"
         case .reader(let problem, _, _, _): "not YAML: \(problem)"
         case .duplicatedKeysInMapping: "a key is given twice"
         default: "not YAML"

@@ -34,6 +34,10 @@ public struct SupervisorConfig: Sendable, Hashable {
     public var allowedRoots: [String] = []
     /// Measures that deployed agents may go without, by name.
     public var allowedLoosening: [String] = []
+    /// Where the sessions of deployed agents may go at most.
+    public var allowedNetwork = NetworkPolicy.none
+    /// Addresses outside of the public internet that sessions may reach where their policy says so.
+    public var privateDestinations = PrivateDestinations()
     /// Host id of the service when started by root; nil: 1900000000.
     public var serviceUID: UInt32?
     public var serviceGID: UInt32?
@@ -48,8 +52,8 @@ public struct SupervisorConfig: Sendable, Hashable {
         "idle_timeout", "archive_retention", "linger", "max_sessions", "max_message", "max_line",
         "max_turn_output", "max_deploy", "max_upload", "max_clients", "socket_group",
         "operator_group",
-        "agents_directory", "allowed_mounts", "allowed_roots", "allowed_loosening", "service_uid",
-        "service_gid",
+        "agents_directory", "allowed_mounts", "allowed_roots", "allowed_loosening",
+        "allowed_network", "private_destinations", "service_uid", "service_gid",
         "subordinate_first", "subordinate_count", "log_level",
     ]
 
@@ -77,6 +81,8 @@ public struct SupervisorConfig: Sendable, Hashable {
         allowedMounts = try Self.paths("allowed_mounts", &map)
         allowedRoots = try Self.paths("allowed_roots", &map)
         allowedLoosening = try map.strings("allowed_loosening") ?? []
+        allowedNetwork = try NetworkPolicy("allowed_network", in: &map) ?? .none
+        privateDestinations = try PrivateDestinations("private_destinations", in: &map)
         let ids = 1...Int(Int32.max)
         serviceUID = try map.integer("service_uid", in: ids).map(UInt32.init)
         serviceGID = try map.integer("service_gid", in: ids).map(UInt32.init)
