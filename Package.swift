@@ -82,9 +82,12 @@ let package = Package(
         .target(name: "Archive", swiftSettings: strict),
         .target(name: "Settings", dependencies: [yams], swiftSettings: strict),
         .target(name: "API", swiftSettings: strict),
+        .target(name: "Egress", dependencies: ["Settings"] + nio, swiftSettings: strict),
         .target(
             name: "Sessions",
-            dependencies: ["API", "AgentProtocols", "CSandbox", "Settings", "Sandbox", logging],
+            dependencies: [
+                "API", "AgentProtocols", "CSandbox", "Egress", "Settings", "Sandbox", logging,
+            ],
             swiftSettings: strict + [faultPoints]),
         .target(
             name: "Storage",
@@ -99,7 +102,7 @@ let package = Package(
         .target(
             name: "Daemon",
             dependencies: [
-                "API", "CSandbox", "Sandbox", "Server", "Sessions", "Settings", "Storage",
+                "API", "CSandbox", "Egress", "Sandbox", "Server", "Sessions", "Settings", "Storage",
                 lifecycle, logging,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
@@ -126,7 +129,8 @@ let package = Package(
         .testTarget(
             name: "SessionsTests",
             dependencies: [
-                "API", "AgentProtocols", "Sandbox", "Sessions", "Settings", "Storage", logging,
+                "API", "AgentProtocols", "Egress", "Sandbox", "Sessions", "Settings", "Storage",
+                logging,
             ],
             swiftSettings: strict),
         .testTarget(

@@ -1,4 +1,5 @@
 internal import CSandbox
+internal import Egress
 internal import Foundation
 public import Logging
 internal import Sandbox
@@ -67,6 +68,9 @@ public struct Daemon: Sendable {
     public func run(onReady: @escaping @Sendable () -> Void) async throws {
         let directories = options.directories
         umask(0o077)
+        // Names are looked up as sessions give them: the host's search domains would turn a name
+        // that does not exist into another one (resolv.conf(5)).
+        setenv("LOCALDOMAIN", "", 1)
         let host = try LauncherHost(
             process: launcher, directories: directories, mayStartKeeper: startedAs != 0,
             logger: options.logger)
@@ -161,8 +165,26 @@ public struct Daemon: Sendable {
             ceilings: ceilings, maximumSource: config.maximumDeploy, logger: options.logger)
         return Supervisor(
             store: store, host: host, clock: clock,
-            limits: SessionLimits(config, ceilings: ceilings),
+            limits: SessionLimits(config, ceilings: ceilings), gateway: makeGateway(),
             catalog: catalog, logger: options.logger)
+    }
+
+    /// Descriptors that are kept free of sessions' connections: for control sockets, clients, the
+    /// store.
+    private static let reservedDescriptors = 2048
+
+    private func makeGateway() -> EgressGateway {
+        var limit = rlimit()
+        let known = getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0
+        let descriptors = known ? Int(clamping: limit.rlim_cur) : 1024
+        // Each connection has two: the session's end and the one that was dialled.
+        let connections = max(64, (descriptors - Self.reservedDescriptors) / 2)
+        return EgressGateway(
+            EgressGateway.Options(
+                connectionsPerSession: options.config.maximumConnections, connections: connections,
+                opened: options.config.privateDestinations,
+                proxyPort: UInt16(CSANDBOX_PROXY_PORT),
+                logDirectory: options.directories.networkLogs))
     }
 
     private func serve(

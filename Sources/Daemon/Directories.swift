@@ -12,6 +12,7 @@ public struct Directories: Sendable {
     var launcherSocket: String { runtime + "/launcher.sock" }
     var database: String { state + "/superserve.sqlite" }
     var agentCopies: String { state + "/agents" }
+    var networkLogs: String { state + "/network" }
     private var shippedAgents: String { state + "/shipped" }
 
     /// Control socket of a session (`hex`: 32 digits).
@@ -54,7 +55,7 @@ public struct Directories: Sendable {
     /// Creates what is missing and gives it to the service's ids. `group` may enter the runtime
     /// directory.
     func prepare(owner: (uid: uid_t, gid: gid_t)?, group: gid_t?) throws(DaemonError) {
-        for path in [state, state + "/sessions", agentCopies] {
+        for path in [state, state + "/sessions", agentCopies, networkLogs] {
             try make(path, mode: 0o700, owner: owner)
         }
         let shared = group != nil

@@ -1,5 +1,6 @@
 public import API
 internal import AgentProtocols
+public import Egress
 internal import Foundation
 public import Logging
 internal import Sandbox
@@ -39,12 +40,11 @@ public actor Supervisor {
 
     public init(
         store: any SessionStore, host: any SandboxHost, clock: any SessionClock,
-        limits: SessionLimits,
-        catalog: AgentCatalog, logger: Logger
+        limits: SessionLimits, gateway: EgressGateway, catalog: AgentCatalog, logger: Logger
     ) {
         context = DriverContext(
             store: store, host: host, clock: clock, hub: EventHub(), deadlines: DeadlineTable(),
-            limits: limits, logger: logger)
+            limits: limits, gateway: gateway, logger: logger)
         self.catalog = catalog
     }
 

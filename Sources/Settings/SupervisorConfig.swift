@@ -22,6 +22,8 @@ public struct SupervisorConfig: Sendable, Hashable {
     public var maximumUpload = 16 << 30
     /// Connections that the API serves at once.
     public var maximumClients = 2048
+    /// Network connections of one session that may be open at once.
+    public var maximumConnections = 1024
     /// Group that may use the socket; nil: only the user the supervisor runs as, and root.
     public var socketGroup: String?
     /// Group whose members are operators.
@@ -50,7 +52,7 @@ public struct SupervisorConfig: Sendable, Hashable {
 
     static let keys = [
         "idle_timeout", "archive_retention", "linger", "max_sessions", "max_message", "max_line",
-        "max_turn_output", "max_deploy", "max_upload", "max_clients", "socket_group",
+        "max_turn_output", "max_deploy", "max_upload", "max_clients", "max_connections", "socket_group",
         "operator_group",
         "agents_directory", "allowed_mounts", "allowed_roots", "allowed_loosening",
         "allowed_network", "private_destinations", "service_uid", "service_gid",
@@ -75,6 +77,8 @@ public struct SupervisorConfig: Sendable, Hashable {
         maximumDeploy = try map.bytes("max_deploy", in: 1024...(16 << 30)) ?? maximumDeploy
         maximumUpload = try map.bytes("max_upload", in: 1024...(1 << 40)) ?? maximumUpload
         maximumClients = try map.integer("max_clients", in: 8...100_000) ?? maximumClients
+        maximumConnections =
+            try map.integer("max_connections", in: 1...100_000) ?? maximumConnections
         socketGroup = try map.string("socket_group")
         operatorGroup = try map.string("operator_group")
         agentsDirectory = try map.string("agents_directory")

@@ -1,5 +1,6 @@
 import API
 import AgentProtocols
+import Egress
 import Foundation
 import Logging
 import Sandbox
@@ -184,6 +185,8 @@ struct TestLink: SandboxLink {
         taken.0?(.inputAccepted(taken.1))
     }
 
+    func admit(_ total: UInt64) throws(SandboxError) {}
+    func answer(_ token: UInt64, _ datagram: [UInt8]) throws(SandboxError) {}
     func closeInput(offset: UInt64) throws(SandboxError) {}
 
     func acknowledge(_ offset: UInt64) throws(SandboxError) {
@@ -215,6 +218,12 @@ struct World {
     let store: SQLiteStore
     let alice = Caller(user: WireUser(uid: 1000, name: "alice"), isOperator: false)
     let bob = Caller(user: WireUser(uid: 1001, name: "bob"), isOperator: false)
+
+    /// Nothing leaves test sandboxes.
+    static let gateway = EgressGateway(
+        .init(
+            connectionsPerSession: 1, connections: 1, opened: .init(), proxyPort: 1,
+            logDirectory: ""), threads: 1)
 
     static func with(
         _ agent: String = "command: [x]", _ body: (World, Supervisor) async throws -> Void
@@ -256,8 +265,8 @@ struct World {
             copies: directory.appending(path: "copies").path, ceilings: ceilings,
             maximumSource: 1 << 20, logger: logger)
         return Supervisor(
-            store: other ?? store, host: host, clock: clock, limits: limits, catalog: catalog,
-            logger: logger)
+            store: other ?? store, host: host, clock: clock, limits: limits,
+            gateway: Self.gateway, catalog: catalog, logger: logger)
     }
 
     /// An agent that greets and answers each message with `answer`.

@@ -36,6 +36,8 @@ public final class EgressGateway: Sendable {
 
     let options: Options
     let dialer: Dialer
+    /// What sessions tried, and what came of it.
+    public let log: NetworkLog
     private let group: MultiThreadedEventLoopGroup
     private let open = Mutex(0)
 
@@ -43,6 +45,7 @@ public final class EgressGateway: Sendable {
     public init(_ options: Options, threads: Int = 2) {
         self.options = options
         group = MultiThreadedEventLoopGroup(numberOfThreads: threads)
+        log = NetworkLog(directory: options.logDirectory)
         dialer = Dialer(
             resolver: NameResolver(), hostAddresses: HostAddresses(), opened: options.opened)
     }
@@ -92,17 +95,9 @@ public final class EgressGateway: Sendable {
 
     /// The end that the client reached (getsockname(2)).
     private static func localAddress(_ descriptor: Int32) -> (IPAddress, UInt16)? {
-        var address = sockaddr_in()
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let result = withUnsafeMutableBytes(of: &address) { raw -> Int32 in
-            guard let base = raw.baseAddress else { return -1 }
-            return getsockname(
-                descriptor, base.assumingMemoryBound(to: sockaddr.self), &length)
-        }
-        guard result == 0, address.sin_family == sa_family_t(AF_INET) else { return nil }
-        return (
-            .v4(UInt32(bigEndian: address.sin_addr.s_addr)), UInt16(bigEndian: address.sin_port)
-        )
+        SocketName(capacity: SocketName.size) { address, length in
+            getsockname(descriptor, address, length)
+        }?.parts
     }
 
     /// Ends the threads. Sessions must be closed before.

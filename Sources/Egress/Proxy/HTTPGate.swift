@@ -134,7 +134,6 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
                 record.request(method: head.method.rawValue, path: route.head.uri)
             }
             exchange?.asksForUpgrade = route.asksForUpgrade
-            try session.countRequest()
             head.method == .CONNECT ? connect(route, context) : forward(route, context)
         } catch {
             refuse(error, context)

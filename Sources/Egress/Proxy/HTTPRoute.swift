@@ -40,7 +40,7 @@ struct HTTPRoute {
         guard codings.isEmpty || lengths.isEmpty, codings.count <= 1, lengths.count <= 1,
             codings.first.map({ $0.lowercased() == "chunked" }) ?? true
         else { throw EgressRefusal(.malformed, "the length of the request's body is ambiguous") }
-        guard codings.isEmpty || request.version >= .http1_1 else {
+        guard codings.isEmpty || request.version.minor > 0 else {
             throw EgressRefusal(.malformed, "Transfer-Encoding in a request of HTTP/1.0")
         }
         guard request.version.major == 1 else {
@@ -153,7 +153,7 @@ struct HTTPRoute {
         if head.status.code < 200 { return answer }
         let hasBody = request.method != .HEAD && head.status.mayHaveResponseBody
         if hasBody, !answer.headers.contains(name: "content-length") {
-            if request.version >= .http1_1 {
+            if request.version.minor > 0 {
                 answer.headers.add(name: "transfer-encoding", value: "chunked")
             } else {
                 closing = true

@@ -32,12 +32,8 @@ final class HostAddresses: Sendable {
 extension IPAddress {
     /// Nil for a Unix socket.
     init?(_ address: SocketAddress) {
-        switch address {
-        case .v4(let value):
-            self.init(octets: withUnsafeBytes(of: value.address.sin_addr) { Array($0) })
-        case .v6(let value):
-            self.init(octets: withUnsafeBytes(of: value.address.sin6_addr) { Array($0) })
-        case .unixDomainSocket: return nil
-        }
+        guard let text = address.ipAddress else { return nil }
+        // With a zone where the address is link-local.
+        self.init(text.prefix { $0 != "%" })
     }
 }

@@ -92,31 +92,13 @@ actor NameResolver {
         var found: [IPAddress] = []
         var entry = list
         while let current = entry, found.count < maximumAddresses {
-            if let address = IPAddress(current.pointee), !found.contains(address) {
+            let bytes = UnsafeRawBufferPointer(
+                start: current.pointee.ai_addr, count: Int(current.pointee.ai_addrlen))
+            if let address = SocketName(bytes)?.address, !found.contains(address) {
                 found.append(address)
             }
             entry = current.pointee.ai_next
         }
         return .success(found)
-    }
-}
-
-extension IPAddress {
-    /// Nil for another family.
-    fileprivate init?(_ info: addrinfo) {
-        guard let socket = info.ai_addr else { return nil }
-        switch info.ai_family {
-        case AF_INET:
-            let bytes = socket.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
-                withUnsafeBytes(of: $0.pointee.sin_addr) { Array($0) }
-            }
-            self.init(octets: bytes)
-        case AF_INET6:
-            let bytes = socket.withMemoryRebound(to: sockaddr_in6.self, capacity: 1) {
-                withUnsafeBytes(of: $0.pointee.sin6_addr) { Array($0) }
-            }
-            self.init(octets: bytes)
-        default: return nil
-        }
     }
 }

@@ -27,17 +27,14 @@ final class OpenRecord {
         record.path = String(path.prefix { $0 != "?" && $0 != "#" }.prefix(1024))
     }
 
-    func allowed(by rule: String, address: IPAddress) {
+    func allowed(by rule: String, address: IPAddress?) {
         record.verdict = .allowed
         record.reason = rule
-        record.address = "\(address)"
+        record.address = address?.description
     }
 
     func status(_ code: Int) { record.status = code }
-    func sent(_ count: Int) {
-        record.sent += count
-        session.spend(sent: count)
-    }
+    func sent(_ count: Int) { record.sent += count }
     func received(_ count: Int) { record.received += count }
 
     /// Ends it as refused or failed.

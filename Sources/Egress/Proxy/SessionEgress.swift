@@ -86,7 +86,7 @@ public final class SessionEgress: Sendable {
             return !state.isClosed
         }
         guard isOpen else {
-            close(descriptor)
+            Glibc.close(descriptor)
             return
         }
         gateway.adopt(descriptor, for: self) { [weak self] in self?.ended() }
@@ -169,14 +169,5 @@ public final class SessionEgress: Sendable {
         }.nonisolated()
     }
 
-    /// Counts a request against the session's budget.
-    func countRequest() throws(EgressRefusal) {}
-
-    /// Counts bytes that leave the session against its budget.
-    func spend(sent: Int) {}
-
-    /// The answer to a name query; empty where none is given.
-    func answer(_ query: [UInt8]) -> [UInt8] { [] }
-
-    func log(_ record: NetworkRecord) {}
+    func log(_ record: NetworkRecord) { gateway.log.append(record, session: id) }
 }

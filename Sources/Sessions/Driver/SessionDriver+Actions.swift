@@ -73,6 +73,7 @@ extension SessionDriver {
             "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/agent", "USER": "agent",
             "LOGNAME": "agent", "SHELL": "/bin/sh", "LANG": "C.UTF-8", "TERM": "dumb",
         ]
+        if egressPolicy.access != .none { values.merge(Self.proxyVariables) { _, new in new } }
         values.merge(agent.definition.environment) { _, own in own }
         values["HOME"] = "/home/agent"
         values["PWD"] = "/workspace"

@@ -1,5 +1,6 @@
 internal import API
 internal import AgentProtocols
+internal import Egress
 internal import Foundation
 internal import Logging
 internal import Sandbox
@@ -12,6 +13,7 @@ struct DriverContext: Sendable {
     let hub: EventHub
     let deadlines: DeadlineTable
     let limits: SessionLimits
+    let gateway: EgressGateway
     let logger: Logger
 }
 
@@ -51,6 +53,8 @@ actor SessionDriver {
     var sandbox: SandboxRecord?
     var turn: TurnRecord?
     var link: (any SandboxLink)?
+    /// The way out of the session; nil where its policy allows nothing, and without a sandbox.
+    var network: SessionEgress?
     /// Numbers the connections to init; events of older ones are ignored.
     var epoch = 0
     /// Absolute input offset up to which bytes went to init on this connection.
