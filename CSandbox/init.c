@@ -48,6 +48,8 @@ static int read_boot(struct boot_block *boot, struct csandbox_failure *failure) 
         size != sizeof *head + count * sizeof(struct sock_filter))
         return csandbox_fail(failure, "boot block", EPROTO, "version %u, %zu bytes", head->version,
                              size);
+    if (head->network.port_count > CSANDBOX_PORTS_MAX)
+        return csandbox_fail(failure, "boot block", EINVAL, "%u ports", head->network.port_count);
     if (head->ring_size < RING_MIN || head->ring_size > RING_MAX)
         return csandbox_fail(failure, "boot block", EINVAL, "a log of %llu bytes",
                              (unsigned long long)head->ring_size);
@@ -72,7 +74,7 @@ static int open_signals(struct csandbox_init *init, struct csandbox_failure *fai
     return init->signal_fd >= 0 ? 0 : csandbox_fail(failure, "signals", errno, "signalfd");
 }
 
-static uint64_t monotonic_seconds(void) {
+uint64_t csandbox_monotonic_seconds(void) {
     struct timespec now = {0};
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec;
@@ -103,6 +105,8 @@ static int prepare(struct csandbox_init *init, struct boot_block *boot,
     // Children have the keyring that init has, and no call to change it.
     if ((result = csandbox_join_new_keyring()) != 0)
         return csandbox_fail(failure, "session keyring", -result, "init");
+    if ((result = csandbox_network_open(&init->network, &boot->head.network, failure)) != 0)
+        return result;
     if ((result = csandbox_reduce_init(failure)) != 0) return result;
     if ((result = csandbox_enter_landlock(boot->head.loosened, &init->protection.measures,
                                           &init->protection.landlock, failure)) != 0)
@@ -111,7 +115,7 @@ static int prepare(struct csandbox_init *init, struct boot_block *boot,
     // Here and not in the launcher: SO_PEERCRED names whoever calls listen.
     if (listen(init->listen_fd, LISTEN_BACKLOG) != 0)
         return csandbox_fail(failure, "listen", errno, "control socket");
-    init->lonely_since = monotonic_seconds();
+    init->lonely_since = csandbox_monotonic_seconds();
     return 0;
 }
 
@@ -152,7 +156,8 @@ static uint64_t leave_at(const struct csandbox_init *init) {
 // What poll is asked for, in this order.
 enum { SLOT_SIGNALS, SLOT_LISTEN, SLOT_LINK, SLOT_REPORT, SLOT_INPUT, SLOT_PENDING };
 #define SLOT_OUTPUTS (SLOT_PENDING + CSANDBOX_PENDING_MAX)
-#define SLOT_COUNT (SLOT_OUTPUTS + CSANDBOX_OUTPUTS_MAX)
+#define SLOT_NETWORK (SLOT_OUTPUTS + CSANDBOX_OUTPUTS_MAX)
+#define SLOT_COUNT (SLOT_NETWORK + CSANDBOX_LISTENERS_MAX + 1)
 
 static bool input_waits(const struct csandbox_init *init) {
     const struct csandbox_input *input = &init->input;
@@ -160,8 +165,8 @@ static bool input_waits(const struct csandbox_init *init) {
            input->ring.start < input->ring.end;
 }
 
-// -1 where nothing is wanted: poll reports hang-ups even when asked for nothing.
-static void fill_slots(const struct csandbox_init *init, struct pollfd slots[SLOT_COUNT]) {
+// -1 where nothing is wanted: poll reports hang-ups even when asked for nothing. How many.
+static nfds_t fill_slots(const struct csandbox_init *init, struct pollfd slots[SLOT_COUNT]) {
     const struct csandbox_link *link = &init->link;
     slots[SLOT_SIGNALS] = (struct pollfd){.fd = init->signal_fd, .events = POLLIN};
     slots[SLOT_LISTEN] = (struct pollfd){.fd = init->listen_fd, .events = POLLIN};
@@ -179,6 +184,7 @@ static void fill_slots(const struct csandbox_init *init, struct pollfd slots[SLO
         slots[SLOT_OUTPUTS + i] = (struct pollfd){
             .fd = csandbox_output_readable(init, output) ? output->fd : -1, .events = POLLIN};
     }
+    return SLOT_NETWORK + csandbox_network_fill(init, slots + SLOT_NETWORK);
 }
 
 // A descriptor may have been closed, and its number used again, by what came before in the same
@@ -201,6 +207,7 @@ static void serve(struct csandbox_init *init, const struct pollfd slots[SLOT_COU
         if (slots[SLOT_PENDING + i].revents != 0) csandbox_link_hello(init, i);
     if (slots[SLOT_LISTEN].revents != 0) csandbox_link_accept(init);
     csandbox_agent_finish(init);
+    csandbox_network_serve(init, slots + SLOT_NETWORK);
     csandbox_link_flush(init);
 }
 
@@ -208,15 +215,17 @@ static int loop(struct csandbox_init *init) {
     struct pollfd slots[SLOT_COUNT];
     uint64_t check_at = 0;
     while (!init->leave) {
-        const uint64_t now = monotonic_seconds();
+        const uint64_t now = csandbox_monotonic_seconds();
         if (now >= check_at) {
             check(init);
             check_at = now + CSANDBOX_CHECK_SECONDS;
         }
         if (init->leave || now >= leave_at(init)) break;
-        const uint64_t next = leave_at(init) < check_at ? leave_at(init) : check_at;
-        fill_slots(init, slots);
-        const int count = poll(slots, SLOT_COUNT, (int)(next - now) * 1000);
+        uint64_t next = csandbox_network_resume(&init->network, now);
+        if (leave_at(init) < next) next = leave_at(init);
+        if (check_at < next) next = check_at;
+        const nfds_t used = fill_slots(init, slots);
+        const int count = poll(slots, used, (int)(next - now) * 1000);
         if (count < 0 && errno != EINTR && errno != ENOMEM) return 1;
         if (count > 0) serve(init, slots);
     }

@@ -21,6 +21,9 @@
 #define CSANDBOX_READ_MAX 32768     // bytes of output in one record
 #define CSANDBOX_READ_MIN 4096      // room that is worth a read
 #define CSANDBOX_FRAMES_PER_TURN 32 // packets taken before others get their turn
+#define CSANDBOX_GUESTS_PER_TURN 8  // connections, and name queries, taken before others
+// For the proxy, for names, and the policy's ports
+#define CSANDBOX_LISTENERS_MAX (CSANDBOX_PORTS_MAX + 2)
 #define CSANDBOX_CHECK_SECONDS 10   // how often the session directory is looked at
 // Room of the ring that output may not take, and of that the part that end-of-file records may not
 // take either: what has to be said of an agent's start and end always fits.
@@ -141,6 +144,21 @@ struct csandbox_link {
     struct csandbox_reply replies[CSANDBOX_REPLIES_MAX];
 };
 
+// What leaves the session: connections, each handed to the supervisor, and name queries.
+struct csandbox_network {
+    unsigned listener_count; // 0: nothing leaves this session
+    int listeners[CSANDBOX_LISTENERS_MAX];
+    int names_fd;       // UDP
+    unsigned first;     // the listener whose turn it is
+    uint64_t again_at;  // CLOCK_MONOTONIC seconds; until then nothing is taken. 0: not held up
+    uint64_t admitted;  // connections that the supervisor takes, in all since its HELLO
+    uint64_t handed;    // connections that it got
+    bool names_waiting; // datagrams lie in the socket
+    uint16_t serial;    // of the newest query
+    unsigned query_count;
+    uint64_t queries[CSANDBOX_QUERIES_MAX]; // offsets of those that have no answer yet
+};
+
 struct csandbox_init {
     uint8_t nonce[CSANDBOX_NONCE_SIZE];
     uint64_t linger; // seconds; 0: never
@@ -157,6 +175,7 @@ struct csandbox_init {
     struct csandbox_input input;
     struct csandbox_output outputs[CSANDBOX_OUTPUTS_MAX];
     struct csandbox_helper helpers[CSANDBOX_HELPERS_MAX];
+    struct csandbox_network network;
     struct csandbox_writer frame;             // under construction
     uint8_t received[CSANDBOX_FRAME_MAX + 1]; // one packet; one more to see that it is too long
 };
@@ -166,17 +185,42 @@ struct csandbox_request {
     struct csandbox_view payload;
 };
 
+// init.c: seconds of CLOCK_MONOTONIC.
+uint64_t csandbox_monotonic_seconds(void);
+
 // init_link.c
 void csandbox_link_accept(struct csandbox_init *_Nonnull init);
 void csandbox_link_hello(struct csandbox_init *_Nonnull init, int index);
 void csandbox_link_receive(struct csandbox_init *_Nonnull init);
 void csandbox_link_flush(struct csandbox_init *_Nonnull init);
 void csandbox_link_close(struct csandbox_init *_Nonnull init);
+// Sends `init->frame` at once. False: not sent, the link is blocked or closed.
+bool csandbox_link_send(struct csandbox_init *_Nonnull init);
 // Queues `init->frame`. The descriptor is closed once it is sent or cannot be.
 void csandbox_reply(struct csandbox_init *_Nonnull init, int passed_fd);
 void csandbox_reply_ok(struct csandbox_init *_Nonnull init, uint32_t request, int passed_fd);
 void csandbox_reply_failed(struct csandbox_init *_Nonnull init, uint32_t request,
                            const struct csandbox_failure *_Nonnull failure);
+
+// init_network.c
+// While init still has all rights of its network namespace.
+int csandbox_network_open(struct csandbox_network *_Nonnull network,
+                          const struct csandbox_network_wish *_Nonnull wish,
+                          struct csandbox_failure *_Nonnull failure);
+// A supervisor has said hello: nothing of the one before holds.
+void csandbox_network_reset(struct csandbox_network *_Nonnull network);
+// Fills CSANDBOX_LISTENERS_MAX + 1 places at most; how many.
+unsigned csandbox_network_fill(const struct csandbox_init *_Nonnull init,
+                               struct pollfd *_Nonnull slots);
+void csandbox_network_serve(struct csandbox_init *_Nonnull init,
+                            const struct pollfd *_Nonnull slots);
+// Sends queries that wait in the socket, as far as the link takes them. False: it takes no more.
+bool csandbox_network_flush(struct csandbox_init *_Nonnull init);
+// When what holds it up is tried again, in CLOCK_MONOTONIC seconds; UINT64_MAX: nothing does.
+uint64_t csandbox_network_resume(struct csandbox_network *_Nonnull network, uint64_t now);
+void csandbox_network_admit(struct csandbox_network *_Nonnull network, uint64_t connections);
+void csandbox_network_answer(struct csandbox_network *_Nonnull network, uint64_t query,
+                             struct csandbox_view datagram);
 
 // init_requests.c
 void csandbox_handle_request(struct csandbox_init *_Nonnull init,

@@ -3,7 +3,6 @@
 
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 static void drop_replies(struct csandbox_link *link) {
     for (; link->reply_count > 0; link->reply_count--) {
@@ -13,13 +12,11 @@ static void drop_replies(struct csandbox_link *link) {
 }
 
 void csandbox_link_close(struct csandbox_init *init) {
-    struct timespec now = {0};
     if (init->link.fd < 0) return;
     csandbox_close_fd(&init->link.fd);
     init->link.fd = -1;
     drop_replies(&init->link);
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    init->lonely_since = (uint64_t)now.tv_sec;
+    init->lonely_since = csandbox_monotonic_seconds();
 }
 
 // Seen from inside, the supervisor's process has no number: a peer that has one belongs to the
@@ -106,6 +103,7 @@ void csandbox_link_hello(struct csandbox_init *init, int index) {
     init->link.blocked = false;
     init->link.log_sent = init->log.start;
     init->input.reported = init->input.ring.start;
+    csandbox_network_reset(&init->network);
     reply_state(init, header.request);
 }
 
@@ -168,6 +166,10 @@ static bool took(struct csandbox_init *init, ssize_t sent) {
     return false;
 }
 
+bool csandbox_link_send(struct csandbox_init *init) {
+    return took(init, csandbox_frame_send(&init->frame, init->link.fd, -1));
+}
+
 static bool flush_replies(struct csandbox_init *init) {
     struct csandbox_link *link = &init->link;
     while (link->reply_count > 0) {
@@ -185,7 +187,7 @@ static bool flush_accepted(struct csandbox_init *init) {
     const uint64_t accepted = init->input.ring.start;
     if (init->input.reported == accepted) return true;
     csandbox_frame_begin(&init->frame, CSANDBOX_INIT_INPUT_ACCEPTED, 0, accepted);
-    if (!took(init, csandbox_frame_send(&init->frame, init->link.fd, -1))) return false;
+    if (!csandbox_link_send(init)) return false;
     init->input.reported = accepted;
     return true;
 }
@@ -218,5 +220,6 @@ static bool flush_log(struct csandbox_init *init) {
 
 void csandbox_link_flush(struct csandbox_init *init) {
     if (init->link.fd < 0 || init->link.blocked) return;
-    (void)(flush_replies(init) && flush_accepted(init) && flush_log(init));
+    (void)(flush_replies(init) && flush_accepted(init) && csandbox_network_flush(init) &&
+           flush_log(init));
 }

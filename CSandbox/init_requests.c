@@ -31,6 +31,12 @@ void csandbox_handle_request(struct csandbox_init *init, const struct csandbox_r
     case CSANDBOX_INIT_FILES_PUT:
         csandbox_files_start(init, request);
         return;
+    case CSANDBOX_INIT_ADMIT:
+        csandbox_network_admit(&init->network, request->header.offset);
+        return;
+    case CSANDBOX_INIT_ANSWER:
+        csandbox_network_answer(&init->network, request->header.offset, request->payload);
+        return;
     case CSANDBOX_INIT_SHUTDOWN:
         init->leave = true;
         csandbox_reply_ok(init, request->header.request, -1);

@@ -80,6 +80,15 @@ int csandbox_parse_frame(const void *_Nonnull bytes, size_t length, struct csand
 // 0 and 1 are /dev/null; 2 is the keeper's log until init is ready, then /dev/null too. Environment: empty.
 // Working directory: /.
 
+#define CSANDBOX_NAMES_PORT 53 // where init takes name queries, on 127.0.0.1
+
+// What init listens on (NETWORK and PORT of SPAWN).
+struct csandbox_network_wish {
+    uint32_t enabled; // 0: nothing, and no port
+    uint32_t port_count;
+    uint16_t ports[CSANDBOX_PORTS_MAX];
+};
+
 struct csandbox_boot {
     uint32_t magic;   // CSANDBOX_WIRE_MAGIC
     uint32_t version; // CSANDBOX_WIRE_VERSION
@@ -87,6 +96,7 @@ struct csandbox_boot {
     uint64_t linger;             // seconds without a supervisor; 0 = never
     uint64_t ring_size;          // bytes
     uint64_t loosened;           // measures that this session goes without, see measures.h
+    struct csandbox_network_wish network;
     uint32_t init_filter_count;  // struct sock_filter entries that follow this struct, init's first
     uint32_t agent_filter_count; // then the agent's
 };
@@ -108,10 +118,11 @@ struct csandbox_report {
 bool csandbox_report_send(int fd, const struct csandbox_failure *_Nullable failure);
 bool csandbox_report_ready(int fd, const struct csandbox_protection *_Nonnull protection);
 
-// init.c: PID 1 of a session. First: non-dumpable, no_new_privs; reads the boot block; drops to exactly
-// SYS_PTRACE, DAC_READ_SEARCH, KILL, SETUID, SETGID, SETPCAP (securebits locked, ambient empty); enters its
-// Landlock domain and loads init's filter; listen(); report ready; loop. Returns the exit status. `measures`:
-// what is in force already, in hexadecimal digits.
+// init.c: PID 1 of a session. First: non-dumpable, no_new_privs; reads the boot block; opens what it
+// listens on for connections that leave the session; drops to exactly SYS_PTRACE, DAC_READ_SEARCH, KILL,
+// SETUID, SETGID, SETPCAP (securebits locked, ambient empty); enters its Landlock domain and loads init's
+// filter; listen(); report ready; loop. Returns the exit status. `measures`: what is in force already, in
+// hexadecimal digits.
 int csandbox_init_main(const char *_Nonnull measures);
 
 // Modes of the program, by argv[1].

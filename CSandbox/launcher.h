@@ -313,8 +313,8 @@ int csandbox_spawn(const struct csandbox_spawn_inputs *_Nonnull inputs,
                    struct csandbox_spawned *_Nonnull spawned,
                    struct csandbox_failure *_Nonnull failure);
 // The sealed memory file of CSANDBOX_FD_BOOT.
-int csandbox_boot_file(const uint8_t nonce[_Nonnull CSANDBOX_NONCE_SIZE], uint64_t linger,
-                       uint64_t loosened, const struct csandbox_filter *_Nonnull init,
+int csandbox_boot_file(const struct csandbox_boot *_Nonnull wanted,
+                       const struct csandbox_filter *_Nonnull init,
                        const struct csandbox_filter *_Nonnull agent,
                        struct csandbox_failure *_Nonnull failure);
 

@@ -23,8 +23,8 @@ bool csandbox_spawn_has_slot(const struct csandbox_server *server) {
 
 struct request {
     char session[CSANDBOX_SESSION_LENGTH + 1];
-    uint64_t block, linger, loosened;
-    uint8_t nonce[CSANDBOX_NONCE_SIZE];
+    uint64_t block;
+    struct csandbox_boot boot; // nonce, linger, loosened, network
 };
 
 static int check_loosened(struct csandbox_view payload, uint64_t *loosened,
@@ -45,6 +45,39 @@ static int check_loosened(struct csandbox_view payload, uint64_t *loosened,
     return 0;
 }
 
+static bool has_port(const struct csandbox_network_wish *network, uint64_t port) {
+    for (uint32_t i = 0; i < network->port_count; i++)
+        if (network->ports[i] == port) return true;
+    return port == CSANDBOX_PROXY_PORT || port == CSANDBOX_NAMES_PORT;
+}
+
+static int check_network(struct csandbox_view payload, struct csandbox_network_wish *network,
+                         struct csandbox_failure *failure) {
+    struct csandbox_view value;
+    size_t cursor = 0;
+    uint16_t tag;
+    uint64_t enabled = 0, port = 0;
+    if (csandbox_find_u64(payload, CSANDBOX_TAG_NETWORK, &enabled) < 0 || enabled > 1)
+        return csandbox_fail(failure, "network", EINVAL, "NETWORK must be 0 or 1");
+    network->enabled = (uint32_t)enabled;
+    while (csandbox_next_field(payload, &cursor, &tag, &value) == 1) {
+        if (tag != CSANDBOX_TAG_PORT) continue;
+        if (enabled == 0)
+            return csandbox_fail(failure, "network", EINVAL, "PORT without NETWORK");
+        if (value.length == sizeof port) memcpy(&port, value.bytes, sizeof port);
+        if (value.length != sizeof port || port == 0 || port > UINT16_MAX)
+            return csandbox_fail(failure, "network", EINVAL, "PORT must be 1 to 65535");
+        if (has_port(network, port))
+            return csandbox_fail(failure, "network", EINVAL, "port %llu is taken already",
+                                 (unsigned long long)port);
+        if (network->port_count == CSANDBOX_PORTS_MAX)
+            return csandbox_fail(failure, "network", E2BIG, "more than %u ports",
+                                 CSANDBOX_PORTS_MAX);
+        network->ports[network->port_count++] = (uint16_t)port;
+    }
+    return 0;
+}
+
 static int check(struct csandbox_server *server, struct csandbox_view payload,
                  struct request *request, struct csandbox_failure *failure) {
     struct csandbox_view nonce;
@@ -55,10 +88,12 @@ static int check(struct csandbox_server *server, struct csandbox_view payload,
         nonce.length != CSANDBOX_NONCE_SIZE)
         return csandbox_fail(failure, "request", EINVAL, "NONCE must have %u bytes",
                              CSANDBOX_NONCE_SIZE);
-    memcpy(request->nonce, nonce.bytes, CSANDBOX_NONCE_SIZE);
-    if (csandbox_find_u64(payload, CSANDBOX_TAG_LINGER, &request->linger) < 0)
+    memcpy(request->boot.nonce, nonce.bytes, CSANDBOX_NONCE_SIZE);
+    if (csandbox_find_u64(payload, CSANDBOX_TAG_LINGER, &request->boot.linger) < 0)
         return csandbox_fail(failure, "request", EINVAL, "LINGER must be a number");
-    if (check_loosened(payload, &request->loosened, failure) < 0) return -failure->error;
+    if (check_loosened(payload, &request->boot.loosened, failure) < 0 ||
+        check_network(payload, &request->boot.network, failure) < 0)
+        return -failure->error;
     if (csandbox_session_idle(server, request->session, &request->block, failure) < 0)
         return -failure->error;
     if (csandbox_job_changing(server, request->session) != NULL)
@@ -82,9 +117,8 @@ static int start(struct csandbox_server *server, const struct request *request,
             0 ||
         csandbox_plan_build(&plan, &trees, failure) < 0)
         return -failure->error;
-    CSANDBOX_AUTO_FD int boot_fd = csandbox_boot_file(
-        request->nonce, request->linger, request->loosened, &server->init_filter,
-        &server->agent_filter, failure);
+    CSANDBOX_AUTO_FD int boot_fd = csandbox_boot_file(&request->boot, &server->init_filter,
+                                                      &server->agent_filter, failure);
     if (boot_fd < 0) return -failure->error;
     CSANDBOX_AUTO_FD int listen_fd =
         csandbox_socket_bind(server->sockets_fd, request->session, failure);
@@ -126,7 +160,7 @@ static void release(struct csandbox_server *server, struct csandbox_starting *st
 void csandbox_spawn_begin(struct csandbox_server *server, struct csandbox_asker asker,
                           struct csandbox_view payload) {
     struct csandbox_failure failure;
-    struct request request = {.linger = 0};
+    struct request request = {.block = 0};
     uint32_t index = 0;
     while (index < CSANDBOX_SPAWNS_MAX && server->starting[index].pid != 0) index++;
     struct csandbox_spawned spawned = {.pidfd = -1, .report_fd = -1};

@@ -213,19 +213,14 @@ static int write_all(int fd, const void *bytes, size_t length) {
     return write(fd, bytes, length) == (ssize_t)length ? 0 : -(errno != 0 ? errno : EIO);
 }
 
-int csandbox_boot_file(const uint8_t nonce[CSANDBOX_NONCE_SIZE], uint64_t linger,
-                       uint64_t loosened, const struct csandbox_filter *init,
+int csandbox_boot_file(const struct csandbox_boot *wanted, const struct csandbox_filter *init,
                        const struct csandbox_filter *agent, struct csandbox_failure *failure) {
-    struct csandbox_boot boot = {
-        .magic = CSANDBOX_WIRE_MAGIC,
-        .version = CSANDBOX_WIRE_VERSION,
-        .linger = linger,
-        .ring_size = CSANDBOX_RING_DEFAULT,
-        .loosened = loosened,
-        .init_filter_count = init->count,
-        .agent_filter_count = agent->count,
-    };
-    memcpy(boot.nonce, nonce, sizeof boot.nonce);
+    struct csandbox_boot boot = *wanted;
+    boot.magic = CSANDBOX_WIRE_MAGIC;
+    boot.version = CSANDBOX_WIRE_VERSION;
+    boot.ring_size = CSANDBOX_RING_DEFAULT;
+    boot.init_filter_count = init->count;
+    boot.agent_filter_count = agent->count;
     CSANDBOX_AUTO_FD int fd = memfd_create("boot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return csandbox_fail(failure, "boot file", errno, "memfd_create");
     if (write_all(fd, &boot, sizeof boot) < 0 ||

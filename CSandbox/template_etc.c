@@ -185,7 +185,9 @@ static int write_own_files(int etc_fd, const char *shell, struct csandbox_failur
         {"group", "root:x:0:\ntty:x:5:\nagent:x:1000:\nnogroup:x:65534:\n"},
         {"hosts", "127.0.0.1 localhost superserve\n::1 localhost ip6-localhost ip6-loopback\n"},
         {"hostname", "superserve\n"},
-        {"resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"},
+        // Refused at once where the session has no network. Where it has, a query may have to wait
+        // for a supervisor that is being restarted.
+        {"resolv.conf", "nameserver 127.0.0.1\noptions timeout:2 attempts:3\n"},
         {"nsswitch.conf",
          "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n"
          "protocols: files\nservices: files\n"},

@@ -15,6 +15,10 @@ FRAME_MAX = 65536
 CHUNK_MAX = 61440
 INPUT_WINDOW = 262144
 NONCE_SIZE = 16
+PROXY_PORT = 3128
+PORTS_MAX = 32
+DATAGRAM_MAX = 4096
+QUERIES_MAX = 64
 RING_SIZE = 1048576
 HEADER = struct.Struct("=IHHIIQ")
 FIELD = struct.Struct("=HHI")
@@ -25,15 +29,15 @@ EXIT = struct.Struct("=iiQQQ")
 LAUNCHER_HELLO, PREPARE, SPAWN, KILL, DESTROY, MEASURE, LIST = range(1, 8)
 LAUNCHER_EXITED = 32
 OK, FAILED = 64, 65
-(HELLO, START, INPUT, INPUT_EOF, ACK, SIGNAL, FILES_GET, FILES_PUT, SHUTDOWN) = range(128, 137)
-STATE, LOG, INPUT_ACCEPTED, FILES_DONE = range(160, 164)
+(HELLO, START, INPUT, INPUT_EOF, ACK, SIGNAL, FILES_GET, FILES_PUT, SHUTDOWN, ADMIT, ANSWER) = range(128, 139)
+STATE, LOG, INPUT_ACCEPTED, FILES_DONE, CONNECTION, QUERY = range(160, 166)
 
 TAGS = """SESSION BLOCK NONCE SOURCE ROOT MOUNT PID START_TIME STATUS STAGE ERRNO DETAIL BLOCKS BYTES
 FILES GENERATION ARG ENV CWD RUNNING LOG_START LOG_END INPUT_ACCEPTED SIGNAL SCOPE PATH LINGER
-FRAGMENT STATE_DIR MEASURES LANDLOCK""".split()
+FRAGMENT STATE_DIR MEASURES LANDLOCK LOOSEN NETWORK PORT""".split()
 TAG = {name: number for number, name in enumerate(TAGS, 1)}
 NAME = {number: name for name, number in TAG.items()}
-TEXTS = {"SESSION", "SOURCE", "ROOT", "STAGE", "DETAIL", "ARG", "ENV", "CWD", "PATH", "STATE_DIR"}
+TEXTS = {"SESSION", "SOURCE", "ROOT", "STAGE", "DETAIL", "ARG", "ENV", "CWD", "PATH", "STATE_DIR", "LOOSEN"}
 BYTES = {"NONCE", "MOUNT"}
 
 # Record types.
@@ -238,6 +242,8 @@ class Init(Connection):
         self.state = None
         self.log_end = None
         self.acknowledged = 0
+        self.guests = []   # connections that came out of the session, as sockets
+        self.queries = []  # (offset, datagram)
         if hello:
             self.hello()
 
@@ -266,6 +272,14 @@ class Init(Connection):
             self.accepted = frame.offset
         elif frame.type == FILES_DONE:
             self.done[frame.request] = dict(parse_fields(frame.payload))
+        elif frame.type == CONNECTION:
+            assert not frame.payload and frame.offset == 0, frame
+            assert not os.get_blocking(frame.fd)
+            guest = socket.socket(fileno=frame.fd)
+            guest.settimeout(DEADLINE)
+            self.guests.append(guest)
+        elif frame.type == QUERY:
+            self.queries.append((frame.offset, frame.payload))
         else:
             assert frame.type in (OK, FAILED), f"frame type {frame.type}"
             self.answers[frame.request] = frame
@@ -317,6 +331,17 @@ class Init(Connection):
         offset = self.log_end if offset is None else offset
         self.acknowledged = max(self.acknowledged, offset)
         self.send(ACK, offset=offset)
+
+    def admit(self, connections):
+        self.send(ADMIT, offset=connections)
+
+    def reply(self, offset, datagram=b""):
+        self.send(ANSWER, datagram, offset=offset)
+
+    def close(self):
+        super().close()
+        for guest in self.guests:
+            guest.close()
 
     def signal(self, number, generation=1, scope=AGENT):
         self.ask(SIGNAL, ("GENERATION", generation), ("SIGNAL", number), ("SCOPE", scope))

@@ -35,6 +35,8 @@ class Session:
         pairs = [("SESSION", self.id), ("BLOCK", self.block), ("NONCE", self.nonce)]
         for mount in options.pop("mounts", []):
             pairs.append(("MOUNT", mount))
+        for port in options.pop("ports", []):
+            pairs.append(("PORT", port))
         pairs += [(name.upper(), value) for name, value in options.items()]
         answer = dict((launcher or self.world.launcher).ask(wire.SPAWN, *pairs))
         self.pid, self.start_time = answer["PID"], answer["START_TIME"]
