@@ -156,7 +156,7 @@ public struct Daemon: Sendable {
         let directories = options.directories
         let ceilings = MountCeilings(
             mounts: config.allowedMounts, roots: config.allowedRoots,
-            loosening: config.allowedLoosening,
+            loosening: config.allowedLoosening, network: config.allowedNetwork,
             forbidden: [directories.state, directories.runtime])
         let clock = SystemClock()
         let catalog = AgentCatalog(

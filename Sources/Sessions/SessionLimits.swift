@@ -37,7 +37,8 @@ public struct SessionLimits: Sendable {
     }
 }
 
-/// Which host paths an agent may bring into its sessions (architecture, property 10).
+/// Which host paths an agent may bring into its sessions, and where they may go (architecture,
+/// property 10).
 public struct MountCeilings: Sendable {
     /// Resolved host paths below which deployed agents may mount.
     public var mounts: [String]
@@ -45,15 +46,19 @@ public struct MountCeilings: Sendable {
     public var roots: [String]
     /// Measures that deployed agents may go without, by name.
     public var loosening: Set<String>
+    /// Where sessions of deployed agents may go at most.
+    public var network: NetworkPolicy
     /// State and runtime directories: refused to everybody, with all that contains them.
     public var forbidden: [String]
 
     public init(
-        mounts: [String], roots: [String], loosening: [String] = [], forbidden: [String]
+        mounts: [String], roots: [String], loosening: [String] = [],
+        network: NetworkPolicy = .none, forbidden: [String]
     ) {
         self.mounts = mounts.map(Self.resolved)
         self.roots = roots.map(Self.resolved)
         self.loosening = Set(loosening)
+        self.network = network
         self.forbidden = forbidden.map(Self.resolved)
     }
 
@@ -88,8 +93,20 @@ public struct MountCeilings: Sendable {
                     "'loosen' names \(name), which this supervisor does not allow deployed agents"
             }
         }
+        if !trusted, let excess = definition.network?.excess(over: network) {
+            return objection(to: excess)
+        }
         return definition.root.flatMap {
             objection(to: $0, kind: "root", ceilings: roots, trusted: trusted)
+        }
+    }
+
+    private func objection(to excess: NetworkPolicy.Excess) -> String {
+        let setting = "the setting 'allowed_network'"
+        return switch excess {
+        case .open: "'network' is open, but \(setting) does not allow deployed agents that"
+        case .rule(let rule): "'network' allows \(rule), which is not within \(setting)"
+        case .withoutDenying(let rule): "'network' must deny \(rule), as \(setting) does"
         }
     }
 

@@ -44,10 +44,10 @@ extension IPAddress {
         switch self {
         case .v4(let value):
             return Self.classOfV4(value)
-        case .v6(let value):
-            let outer = Self.classOfV6(value)
+        case .v6(let high, let low):
+            let outer = Self.classOfV6(high, low)
             guard outer == .ordinary else { return outer }
-            return Self.inner(value).map(Self.classOfV4).first { $0 != .ordinary } ?? .ordinary
+            return Self.inner(high, low).map(Self.classOfV4).first { $0 != .ordinary } ?? .ordinary
         }
     }
 
@@ -59,27 +59,29 @@ extension IPAddress {
     /// RFC 2765), NAT64 (`64:ff9b::/96`, RFC 6052), 6to4 (`2002::/16`, RFC 3056) and the client of
     /// Teredo (`2001:0::/32`, RFC 4380).
     public var unmapped: IPAddress {
-        guard case .v6(let value) = self, let inner = Self.inner(value).first else { return self }
+        guard case .v6(let high, let low) = self, let inner = Self.inner(high, low).first else {
+            return self
+        }
         return .v4(inner)
     }
 
     /// The IPv4 address of a mapped address, which the kernel makes no difference to; else this.
     /// The other forms of `unmapped` take another way through the network than the IPv4 address.
     public var withoutMapping: IPAddress {
-        guard case .v6(let value) = self, value >> 32 == 0xffff else { return self }
-        return .v4(UInt32(truncatingIfNeeded: value))
+        guard case .v6(0, let low) = self, low >> 32 == 0xffff else { return self }
+        return .v4(UInt32(truncatingIfNeeded: low))
     }
 
     /// Every IPv4 address inside: Teredo has that of its server too.
-    private static func inner(_ value: UInt128) -> [UInt32] {
-        let low = UInt32(truncatingIfNeeded: value)
-        switch value >> 32 {
-        case 0: return value > 1 ? [low] : []
-        case 0xffff, 0xffff_0000, 0x64_ff9b << 64: return [low]
+    private static func inner(_ high: UInt64, _ low: UInt64) -> [UInt32] {
+        let last = UInt32(truncatingIfNeeded: low)
+        switch (high, low >> 32) {
+        case (0, 0): return low > 1 ? [last] : []
+        case (0, 0xffff), (0, 0xffff_0000), (0x64_ff9b << 32, 0): return [last]
         default: break
         }
-        if value >> 112 == 0x2002 { return [UInt32(truncatingIfNeeded: value >> 80)] }
-        if value >> 96 == 0x2001_0000 { return [~low, UInt32(truncatingIfNeeded: value >> 64)] }
+        if high >> 48 == 0x2002 { return [UInt32(truncatingIfNeeded: high >> 16)] }
+        if high >> 32 == 0x2001_0000 { return [~last, UInt32(truncatingIfNeeded: high)] }
         return []
     }
 
@@ -105,25 +107,24 @@ extension IPAddress {
         return table.first { isIn($0.0, $0.1) }?.2 ?? .ordinary
     }
 
-    private static func classOfV6(_ value: UInt128) -> AddressClass {
-        switch value {
-        case 0: return .unspecified
-        case 1: return .loopback
+    private static func classOfV6(_ high: UInt64, _ low: UInt64) -> AddressClass {
+        switch (high, low) {
+        case (0, 0): return .unspecified
+        case (0, 1): return .loopback
         // EC2; EKS; Google.
-        case 0xfd00_0ec2 << 96 | 0x254, 0xfd00_0ec2 << 96 | 0x23, 0xfd20_00ce << 96 | 0x254:
+        case (0xfd00_0ec2 << 32, 0x254), (0xfd00_0ec2 << 32, 0x23), (0xfd20_00ce << 32, 0x254):
             return .metadata
         default: break
         }
-        let top = UInt16(truncatingIfNeeded: value >> 112)
-        switch top {
+        switch high >> 48 {
         case 0xff00...: return .multicast
         case 0xfe80...0xfebf: return .linkLocal
         case 0xfec0...0xfeff: return .siteLocal
         case 0xfc00...0xfdff: return .uniqueLocal
-        case 0x2000...0x3fff: return value >> 80 == 0x2001_0002_0000 ? .benchmarking : .ordinary
+        case 0x2000...0x3fff: return high >> 16 == 0x2001_0002_0000 ? .benchmarking : .ordinary
         default: break
         }
-        if value >> 64 == 0x0100 << 48 { return .discard }
-        return inner(value).isEmpty ? .reserved : .ordinary
+        if high == 0x0100 << 48 { return .discard }
+        return inner(high, low).isEmpty ? .reserved : .ordinary
     }
 }

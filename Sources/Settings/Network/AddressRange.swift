@@ -74,7 +74,10 @@ public struct AddressRange: Sendable, Hashable, CustomStringConvertible {
     private static func masked(_ address: IPAddress, _ length: Int) -> IPAddress {
         switch address {
         case .v4(let value): .v4(value & ~(UInt32.max >> length))
-        case .v6(let value): .v6(value & ~(UInt128.max >> length))
+        case .v6(let high, let low):
+            .v6(
+                high: high & ~(UInt64.max >> min(length, 64)),
+                low: low & ~(UInt64.max >> max(length - 64, 0)))
         }
     }
 }

@@ -1,5 +1,6 @@
 /// Where a client wants to go: a name or an address, as it was said, and a port.
 public struct Destination: Sendable, Hashable, CustomStringConvertible {
+    /// The one side of a connection, without the port.
     public enum Host: Sendable, Hashable, CustomStringConvertible {
         case name(HostName)
         case address(IPAddress)
@@ -32,8 +33,7 @@ public struct Destination: Sendable, Hashable, CustomStringConvertible {
         public var description: String {
             switch self {
             case .name(let name): name.text
-            case .address(.v6(let value)): "[\(IPAddress.v6(value))]"
-            case .address(let address): "\(address)"
+            case .address(let address): address.width == 128 ? "[\(address)]" : "\(address)"
             }
         }
     }

@@ -6,8 +6,8 @@
 public enum IPAddress: Sendable, Hashable {
     /// In host order: 127.0.0.1 is 0x7f000001.
     case v4(UInt32)
-    /// In host order: ::1 is 1.
-    case v6(UInt128)
+    /// In host order: 2001:db8::1 is 0x2001_0db8_0000_0000 and 1.
+    case v6(high: UInt64, low: UInt64)
 
     /// The longest text of an address, in bytes: eight groups, the last two as IPv4.
     static let longestText = 45
@@ -18,8 +18,8 @@ public enum IPAddress: Sendable, Hashable {
         let bytes = Array(text)[...]
         if let value = Self.v4(bytes) {
             self = .v4(value)
-        } else if let value = Self.v6(bytes) {
-            self = .v6(value)
+        } else if let groups = Self.v6(bytes) {
+            self = Self.joined(groups)
         } else {
             return nil
         }
@@ -32,7 +32,10 @@ public enum IPAddress: Sendable, Hashable {
     public init?(octets: some Collection<UInt8>) {
         switch octets.count {
         case 4: self = .v4(octets.reduce(0) { $0 << 8 | UInt32($1) })
-        case 16: self = .v6(octets.reduce(0) { $0 << 8 | UInt128($1) })
+        case 16:
+            self = .v6(
+                high: octets.prefix(8).reduce(0) { $0 << 8 | UInt64($1) },
+                low: octets.dropFirst(8).reduce(0) { $0 << 8 | UInt64($1) })
         default: return nil
         }
     }
@@ -42,8 +45,10 @@ public enum IPAddress: Sendable, Hashable {
         switch self {
         case .v4(let value):
             (0..<4).map { UInt8(truncatingIfNeeded: value >> (24 - 8 * UInt32($0))) }
-        case .v6(let value):
-            (0..<16).map { UInt8(truncatingIfNeeded: value >> (120 - 8 * UInt128($0))) }
+        case .v6(let high, let low):
+            [high, low].flatMap { half in
+                (0..<8).map { UInt8(truncatingIfNeeded: half >> (56 - 8 * UInt64($0))) }
+            }
         }
     }
 
@@ -66,25 +71,27 @@ public enum IPAddress: Sendable, Hashable {
         return value
     }
 
-    private static func v6(_ text: ArraySlice<UInt8>) -> UInt128? {
+    /// Eight groups.
+    private static func v6(_ text: ArraySlice<UInt8>) -> [UInt16]? {
         let colon = UInt8(ascii: ":")
         let gap = text.indices.dropLast().first { text[$0] == colon && text[$0 + 1] == colon }
         guard let gap else {
             guard let groups = groups(text, mayEndInV4: true), groups.count == 8 else {
                 return nil
             }
-            return joined(groups)
+            return groups
         }
         guard let head = groups(text[..<gap], mayEndInV4: false),
             let tail = groups(text[(gap + 2)...], mayEndInV4: true),
             head.count + tail.count < 8
         else { return nil }
-        let zeros = [UInt16](repeating: 0, count: 8 - head.count - tail.count)
-        return joined(head + zeros + tail)
+        return head + [UInt16](repeating: 0, count: 8 - head.count - tail.count) + tail
     }
 
-    private static func joined(_ groups: [UInt16]) -> UInt128 {
-        groups.reduce(0) { $0 << 16 | UInt128($1) }
+    private static func joined(_ groups: [UInt16]) -> IPAddress {
+        .v6(
+            high: groups.prefix(4).reduce(0) { $0 << 16 | UInt64($1) },
+            low: groups.dropFirst(4).reduce(0) { $0 << 16 | UInt64($1) })
     }
 
     /// Groups of hexadecimal digits with colons between them; none for an empty text.
@@ -111,17 +118,19 @@ public enum IPAddress: Sendable, Hashable {
 }
 
 extension IPAddress: CustomStringConvertible {
-    /// The canonical text; for IPv6 that of RFC 5952, with mapped IPv4 addresses as `::ffff:1.2.3.4`.
+    /// The canonical text; for IPv6 that of RFC 5952, with mapped addresses as `::ffff:1.2.3.4`.
     public var description: String {
         switch self {
         case .v4(let value):
             return (0..<4).map { String(value >> (24 - 8 * UInt32($0)) & 0xff) }.joined(
                 separator: ".")
-        case .v6(let value):
-            if value >> 32 == 0xffff {
-                return "::ffff:\(IPAddress.v4(UInt32(truncatingIfNeeded: value)))"
+        case .v6(let high, let low):
+            if high == 0, low >> 32 == 0xffff {
+                return "::ffff:\(IPAddress.v4(UInt32(truncatingIfNeeded: low)))"
             }
-            let groups = (0..<8).map { UInt16(truncatingIfNeeded: value >> (112 - 16 * $0)) }
+            let groups = [high, low].flatMap { half in
+                (0..<4).map { UInt16(truncatingIfNeeded: half >> (48 - 16 * UInt64($0))) }
+            }
             guard let run = Self.longestRun(groups) else { return Self.text(groups[...]) }
             return Self.text(groups[..<run.lowerBound]) + "::"
                 + Self.text(groups[run.upperBound...])

@@ -4,6 +4,7 @@
 /// A connection is asked for twice. `mayAsk` decides what the client named, before anything is
 /// resolved; `mayDial` decides about each address that came out, and the same value is dialled.
 public struct NetworkPolicy: Sendable, Hashable {
+    /// What is allowed, before `deny`.
     public enum Access: Sendable, Hashable {
         case none
         /// Nothing but this. An empty list allows nothing.

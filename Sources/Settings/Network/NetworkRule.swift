@@ -10,6 +10,7 @@
 /// each at the ports 80 and 443, or with `:PORT` at that one, or with `:*` at every one. IPv6 with
 /// a port stands in brackets: `[2001:db8::7]:8443`, `[2001:db8::/32]:*`.
 public struct NetworkRule: Sendable, Hashable, CustomStringConvertible {
+    /// Who is meant.
     public enum Subject: Sendable, Hashable {
         case name(HostName)
         /// Names below this one.
@@ -17,6 +18,7 @@ public struct NetworkRule: Sendable, Hashable, CustomStringConvertible {
         case range(AddressRange)
     }
 
+    /// At which ports.
     public enum Ports: Sendable, Hashable {
         /// 80 and 443.
         case web

@@ -1,5 +1,6 @@
 /// Why a text is no name, address, destination, rule or policy.
 public struct NetworkTextError: Error, Sendable, Hashable, CustomStringConvertible {
+    /// Kinds of mistakes.
     public enum Code: String, Sendable, Hashable, CaseIterable {
         /// Nothing is there where something must be.
         case empty

@@ -3,6 +3,7 @@ public enum NetworkVerdict: Sendable, Hashable, CustomStringConvertible {
     case allowed(Grounds)
     case denied(Denial)
 
+    /// Why something is allowed.
     public enum Grounds: Sendable, Hashable {
         /// An entry of `allow`.
         case rule(NetworkRule)
@@ -10,6 +11,7 @@ public enum NetworkVerdict: Sendable, Hashable, CustomStringConvertible {
         case open
     }
 
+    /// Why something is denied.
     public enum Denial: Sendable, Hashable {
         /// The session has no network.
         case none

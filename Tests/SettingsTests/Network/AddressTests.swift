@@ -86,16 +86,16 @@ struct AddressTests {
     /// Every IPv6 address that stands for an IPv4 address.
     private static func forms(of address: IPAddress) throws -> [IPAddress] {
         guard case .v4(let value) = address else { return [] }
-        let inner = UInt128(value)
-        let server = UInt128(0x0808_0808) << 64
-        var forms: [UInt128] = [
-            0xffff << 32 | inner, 0xffff_0000 << 32 | inner, 0x64_ff9b << 96 | inner,
-            0x2002 << 112 | inner << 80, 0x2002 << 112 | inner << 80 | 0xffff_ffff,
-            0x2001_0000 << 96 | server | (inner ^ 0xffff_ffff),
+        let inner = UInt64(value)
+        var forms: [IPAddress] = [
+            .v6(high: 0, low: 0xffff << 32 | inner), .v6(high: 0, low: 0xffff_0000 << 32 | inner),
+            .v6(high: 0x64_ff9b << 32, low: inner), .v6(high: 0x2002 << 48 | inner << 16, low: 0),
+            .v6(high: 0x2002 << 48 | inner << 16 | 0xffff, low: .max),
+            .v6(high: 0x2001_0000 << 32 | 0x0808_0808, low: inner ^ 0xffff_ffff),
         ]
         // ::0.0.0.0 and ::0.0.0.1 are the unspecified address and loopback.
-        if value > 1 { forms.append(inner) }
-        return forms.map(IPAddress.v6)
+        if value > 1 { forms.append(.v6(high: 0, low: inner)) }
+        return forms
     }
 
     @Test(arguments: [
@@ -190,6 +190,6 @@ struct AddressRangeTests {
         #expect(AddressRange(base: .v4(0), prefixLength: -1) == nil)
         #expect(AddressRange(base: .v4(0), prefixLength: 33) == nil)
         #expect(AddressRange(base: .v4(1), prefixLength: 0) == nil)
-        #expect(AddressRange(base: .v6(.max), prefixLength: 128) != nil)
+        #expect(AddressRange(base: .v6(high: .max, low: .max), prefixLength: 128) != nil)
     }
 }
