@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #define RING_MIN (256u << 10)
 #define RING_MAX (256u << 20)
@@ -72,12 +71,6 @@ static int open_signals(struct csandbox_init *init, struct csandbox_failure *fai
         return csandbox_fail(failure, "signals", errno, "init");
     init->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return init->signal_fd >= 0 ? 0 : csandbox_fail(failure, "signals", errno, "signalfd");
-}
-
-uint64_t csandbox_monotonic_seconds(void) {
-    struct timespec now = {0};
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec;
 }
 
 static int prepare(struct csandbox_init *init, struct boot_block *boot,

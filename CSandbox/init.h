@@ -185,10 +185,8 @@ struct csandbox_request {
     struct csandbox_view payload;
 };
 
-// init.c: seconds of CLOCK_MONOTONIC.
-uint64_t csandbox_monotonic_seconds(void);
-
 // init_link.c
+uint64_t csandbox_monotonic_seconds(void); // CLOCK_MONOTONIC
 void csandbox_link_accept(struct csandbox_init *_Nonnull init);
 void csandbox_link_hello(struct csandbox_init *_Nonnull init, int index);
 void csandbox_link_receive(struct csandbox_init *_Nonnull init);

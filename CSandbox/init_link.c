@@ -3,6 +3,13 @@
 
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
+
+uint64_t csandbox_monotonic_seconds(void) {
+    struct timespec now = {0};
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec;
+}
 
 static void drop_replies(struct csandbox_link *link) {
     for (; link->reply_count > 0; link->reply_count--) {

@@ -1,19 +1,29 @@
 // Fuzzes what a supervisor's packets do to a session's init: every request, in any order, with a
-// log and an input that are in use. Nothing is forked, signalled or executed.
+// log and an input that are in use, and connections and name queries that wait. Nothing is forked,
+// signalled or executed.
 //
 // Input: packets, each with 1 byte for the type, 1 for the kind of offset, 2 for the length of the
 // payload, 4 for the offset, then the payload.
 #include "init.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #define LOG_SIZE (256u << 10)
 #define RECORD_SIZE 700
 
 static struct csandbox_init init;
 static int peer = -1;
+
+// Of a session with a network: what init has, and who asks there. A Unix socket stands for the
+// listeners, whose kind makes no difference to init.
+static int listener = -1, names = -1, asker = -1;
+static struct sockaddr_in names_address;
+static struct sockaddr_un listener_address;
 
 // Linked in the place of the real calls.
 pid_t __wrap_fork(void);
@@ -42,6 +52,7 @@ static void connect_link(void) {
     init.link.serial++;
     init.link.blocked = false;
     init.link.log_sent = init.log.start;
+    csandbox_network_reset(&init.network);
     peer = ends[1];
 }
 
@@ -49,6 +60,40 @@ static void drain(void) {
     static uint8_t bytes[CSANDBOX_FRAME_MAX];
     while (recv(peer, bytes, sizeof bytes, 0) > 0) continue;
     init.link.blocked = false;
+}
+
+static void open_network(void) {
+    socklen_t size = sizeof names_address, length = sizeof listener_address;
+    const struct sockaddr_in own = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    names = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    asker = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    require(bind(names, (const struct sockaddr *)&own, sizeof own) == 0);
+    require(bind(asker, (const struct sockaddr *)&own, sizeof own) == 0);
+    require(getsockname(names, (struct sockaddr *)&names_address, &size) == 0);
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const sa_family_t any = AF_UNIX; // the kernel chooses a name (unix(7))
+    require(bind(listener, (const struct sockaddr *)&any, sizeof any) == 0);
+    require(getsockname(listener, (struct sockaddr *)&listener_address, &length) == 0);
+    require(listen(listener, 4) == 0);
+}
+
+// A datagram and a connection arrive, as often as there is room for them.
+static void arrive(uint32_t seed) {
+    static const uint8_t datagram[CSANDBOX_DATAGRAM_MAX + 64];
+    struct pollfd slots[2] = {{.revents = POLLIN}, {.revents = POLLIN}};
+    socklen_t length = sizeof(sa_family_t) + 6; // the name that the kernel chose has five digits
+    const int client = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    (void)sendto(asker, datagram, seed % sizeof datagram, 0,
+                 (const struct sockaddr *)&names_address, sizeof names_address);
+    (void)connect(client, (const struct sockaddr *)&listener_address, length);
+    close(client);
+    csandbox_network_serve(&init, slots);
+}
+
+static void empty(int fd) {
+    uint8_t byte;
+    while (recv(fd, &byte, 1, 0) >= 0) continue;
 }
 
 static void start_over(void) {
@@ -65,6 +110,12 @@ static void start_over(void) {
     init.link.fd = init.input.fd = init.agent.report = init.listen_fd = -1;
     for (int i = 0; i < CSANDBOX_PENDING_MAX; i++) init.link.pending[i] = -1;
     for (int i = 0; i < CSANDBOX_OUTPUTS_MAX; i++) init.outputs[i].fd = -1;
+    if (names < 0) open_network();
+    empty(names);
+    empty(asker);
+    init.network.listener_count = 1;
+    init.network.listeners[0] = listener;
+    init.network.names_fd = names;
 }
 
 // What must hold after every packet.
@@ -82,6 +133,8 @@ static void check(void) {
         at += length;
     }
     require(at == init.log.end);
+    require(init.network.handed <= init.network.admitted);
+    require(init.network.query_count <= CSANDBOX_QUERIES_MAX);
 }
 
 static void send_over(const uint8_t *packet, size_t length) {
@@ -128,7 +181,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             .type = (uint16_t)(CSANDBOX_INIT_HELLO + type % 12),
             .length = length + (kind == 255), // once in a while wrong
             .request = kind,
-            .offset = kind & 1   ? ~(uint64_t)offset
+            .offset = kind & 8 && init.network.query_count > 0
+                          ? init.network.queries[offset % init.network.query_count]
+                      : kind & 1 ? ~(uint64_t)offset
                       : kind & 2 ? init.log.start + offset % 2048
                                  : offset,
         };
@@ -143,6 +198,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         else
             send_over(packet, sizeof header + length);
         csandbox_agent_finish(&init);
+        arrive(offset);
         csandbox_link_flush(&init);
         check();
         if (init.link.fd >= 0) drain();

@@ -51,7 +51,7 @@ static void read_everything(struct csandbox_view payload) {
         require(strlen(session) == CSANDBOX_SESSION_LENGTH && strchr(session, '/') == NULL);
     if (csandbox_request_block(&server, payload, &number, &failure) == 0)
         require(number < server.blocks);
-    for (uint16_t tag = 0; tag < 34; tag++) (void)csandbox_find_u64(payload, tag, &number);
+    for (uint16_t tag = 0; tag < 36; tag++) (void)csandbox_find_u64(payload, tag, &number);
 }
 
 // Workspace and home are not there, so the other trees are opened by themselves.

@@ -47,6 +47,8 @@ def seeds():
     yield "init", to_init((wire.INPUT, b"x" * 100, 0, 0), (wire.INPUT, b"y" * 100, 50, 0), (wire.ACK, b"", 99, 2),
                           (wire.ACK, b"", 700, 2), (wire.INPUT_EOF, b"", 10, 0), (wire.SHUTDOWN, b"", 0, 0))
     yield "init", to_init((wire.HELLO, wire.fields(("NONCE", bytes(16))), 0, 0), (wire.ACK, b"", 5, 1))
+    yield "init", to_init((wire.ADMIT, b"", 3, 0), (wire.ANSWER, b"x" * 40, 0, 8), (wire.ANSWER, b"", 0, 8),
+                          (wire.ANSWER, b"", 7, 1), (wire.ADMIT, b"", 1, 1))
     session, block = ("SESSION", "0123456789abcdef" * 2), ("BLOCK", 7)
     nonce = ("NONCE", bytes(16))
     mounts = [("MOUNT", b"/usr/share\0/data/a"), ("MOUNT", b"/etc/hosts\0/data/b"), ("MOUNT", b"/\0/proc")]
