@@ -82,7 +82,8 @@ let package = Package(
         .target(name: "Archive", swiftSettings: strict),
         .target(name: "Settings", dependencies: [yams], swiftSettings: strict),
         .target(name: "API", swiftSettings: strict),
-        .target(name: "Egress", dependencies: ["Settings"] + nio, swiftSettings: strict),
+        .target(
+            name: "Egress", dependencies: ["API", "Settings"] + nio, swiftSettings: strict),
         .target(
             name: "Sessions",
             dependencies: [

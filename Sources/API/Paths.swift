@@ -16,6 +16,8 @@
 //   POST   /v1/sessions/{id}/cancel        202 WireSession; 409 session_not_active… is not an error: idle answers 200
 //   POST   /v1/sessions/{id}/resume        WireSession; restarts the idle clock; 409 session_not_resumable
 //   POST   /v1/sessions/{id}/end           WireSession
+//   GET    /v1/sessions/{id}/network?limit=  WireNetwork: what it may reach, and what it tried
+//   POST   /v1/sessions/{id}/network       WireEditNetwork -> WireNetwork
 //   GET    /v1/sessions/{id}/files?path=   application/x-tar; the named file or directory is the first entry
 //   PUT    /v1/sessions/{id}/files?path=   body: tar with one top entry; `cp -r` semantics; 204
 

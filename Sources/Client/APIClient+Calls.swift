@@ -126,6 +126,22 @@ extension APIClient {
         try await call(HTTPRequest(method: .post, target: APIPath.session(id, "end")))
     }
 
+    /// `GET /v1/sessions/{id}/network`: what it may reach, and its newest `limit` records.
+    public func network(_ id: String, limit: Int) async throws -> Answer<WireNetwork> {
+        let target = Self.target(APIPath.session(id, "network"), [("limit", String(limit))])
+        return try await call(HTTPRequest(method: .get, target: target))
+    }
+
+    /// `POST /v1/sessions/{id}/network`
+    public func editNetwork(
+        _ id: String, _ edit: WireEditNetwork
+    ) async throws -> Answer<WireNetwork> {
+        try await call(
+            HTTPRequest(
+                method: .post, target: APIPath.session(id, "network"),
+                body: try Self.encode(edit)))
+    }
+
     /// `GET /v1/sessions/{id}/files`: a tar archive, chunk by chunk.
     public func readFiles(
         _ id: String, path: String, _ receive: ([UInt8]) async throws -> Void

@@ -64,6 +64,7 @@ extension Supervisor {
     private func sweepAgents() async {
         do throws(StoreError) {
             try await catalog.dropUnused()
+        await sweepNetworkLogs()
             try await catalog.sweep()
         } catch {
             context.logger.warning("unused agent versions: \(error)")

@@ -266,7 +266,7 @@ public actor Supervisor {
         try await ask(id) { .discard($0) }
     }
 
-    private func requireOwner(_ id: SessionID, _ caller: Caller, to verb: String)
+    func requireOwner(_ id: SessionID, _ caller: Caller, to verb: String)
         async throws(WireError)
     {
         let record = try await record(id)

@@ -4,6 +4,7 @@ internal import Foundation
 internal import GRDB
 internal import Sandbox
 internal import Sessions
+internal import Settings
 
 /// Records to rows and back.
 enum Rows {
@@ -61,13 +62,13 @@ enum Rows {
             sql: """
                 INSERT INTO session (id, agent_id, agent_name, agent_version, phase, reason, title,
                     messages, created_at, last_active_at, ended_at, idle_timeout, deadline, creator_uid,
-                    creator_name, last_seq, last_turn)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    creator_name, last_seq, last_turn, network_edits)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (id) DO UPDATE SET phase = excluded.phase, reason = excluded.reason,
                     title = excluded.title, messages = excluded.messages,
                     last_active_at = excluded.last_active_at, ended_at = excluded.ended_at,
                     deadline = excluded.deadline, last_seq = excluded.last_seq,
-                    last_turn = excluded.last_turn
+                    last_turn = excluded.last_turn, network_edits = excluded.network_edits
                 """,
             arguments: [
                 session.id.hex, session.agentID, session.agentName, session.agentVersion,
@@ -76,6 +77,7 @@ enum Rows {
                 session.endedAt?.timeIntervalSince1970, session.idleTimeout,
                 try session.deadline.map(encode), Int64(session.creator.uid), session.creator.name,
                 session.lastSeq, session.lastTurn,
+                session.networkEdits.isEmpty ? nil : try encode(session.networkEdits),
             ])
     }
 
@@ -101,14 +103,14 @@ enum Rows {
         try db.execute(
             sql: """
                 INSERT INTO sandbox (session_id, block, pid, start_time, nonce, log_offset, input_base,
-                    pending_input, input_end, machine, boot_id, isolation)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    pending_input, input_end, machine, boot_id, isolation, egress_ports)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (session_id) DO UPDATE SET pid = excluded.pid,
                     boot_id = excluded.boot_id, isolation = excluded.isolation,
                     start_time = excluded.start_time, nonce = excluded.nonce,
                     log_offset = excluded.log_offset, input_base = excluded.input_base,
                     pending_input = excluded.pending_input, input_end = excluded.input_end,
-                    machine = excluded.machine
+                    machine = excluded.machine, egress_ports = excluded.egress_ports
                 """,
             arguments: [
                 session.hex, box.block, box.process?.pid,
@@ -116,6 +118,7 @@ enum Rows {
                 Int64(bitPattern: box.logOffset), Int64(bitPattern: box.inputBase),
                 Data(box.pendingInput), box.inputEnd.map { Int64(bitPattern: $0) },
                 try encode(box.machine), box.bootID, try box.isolation.map(encode),
+                try box.egressPorts.map(encode),
             ])
     }
 
@@ -173,6 +176,9 @@ enum Rows {
         record.deadline = try (row["deadline"] as Data?).map { try decode(IdleDeadline.self, $0) }
         record.lastSeq = row["last_seq"]
         record.lastTurn = row["last_turn"]
+        if let edits = row["network_edits"] as Data? {
+            record.networkEdits = try decode(NetworkEdits.self, edits)
+        }
         return record
     }
 
@@ -197,6 +203,7 @@ enum Rows {
         }
         box.bootID = row["boot_id"]
         box.isolation = try (row["isolation"] as Data?).map { try decode(Isolation.self, $0) }
+        box.egressPorts = try (row["egress_ports"] as Data?).map { try decode([UInt16].self, $0) }
         box.nonce = [UInt8](row["nonce"] as Data)
         box.logOffset = UInt64(bitPattern: row["log_offset"] as Int64)
         box.inputBase = UInt64(bitPattern: row["input_base"] as Int64)

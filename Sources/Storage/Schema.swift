@@ -17,6 +17,13 @@ enum Schema {
             try bootsAndKeys(db)
             FaultPoint.migration()
         }
+        migrator.registerMigration("3-network") { db in
+            try db.execute(
+                sql: """
+                    ALTER TABLE session ADD COLUMN network_edits BLOB;
+                    ALTER TABLE sandbox ADD COLUMN egress_ports BLOB;
+                    """)
+        }
         return migrator
     }
 

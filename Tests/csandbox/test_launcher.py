@@ -47,6 +47,21 @@ def need_root():
         raise unittest.SkipTest("needs root to look into trees of other ids")
 
 
+def need_groups(world):
+    """Root's keepers make groups wherever cgroup v2 is mounted."""
+    mounted = any(os.path.ismount(path) for path in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup"))
+    if not world.root or not mounted:
+        raise unittest.SkipTest("no cgroup of our own to write")
+
+
+def group_of(session):
+    """The one directory of the session's group."""
+    places = (os.path.join(top, session.id) for top in groups())
+    found = [path for path in places if os.path.isdir(path)]
+    assert len(found) == 1, found
+    return found[0]
+
+
 def children(pid):
     """Every descendant."""
     parents = {}
@@ -700,10 +715,9 @@ def processor_time(pid):
 
 
 def test_a_sandbox_that_hangs_is_ended(world):
-    if not world.root:
-        raise unittest.SkipTest("no cgroup of our own to freeze")
+    need_groups(world)
     with own_world(world) as fresh, fresh.session() as first:
-        top = next(path for path in groups() if os.path.isdir(os.path.join(path, first.id)))
+        top = os.path.dirname(group_of(first))
         hung = fresh.prepare()
         # Its child is born frozen, between clone and exec.
         group = os.path.join(top, hung.id)
@@ -849,19 +863,15 @@ def test_launchers_that_die_while_spawning(world):
 
 
 def test_groups_of_adopted_sessions_go_too(world):
-    if not world.root:
-        raise unittest.SkipTest("no cgroup of our own to write")
+    need_groups(world)
     with own_world(world) as fresh, fresh.session() as session:
-        group = [
-            path for path in (top + "/" + session.id for top in groups()) if os.path.isdir(path)
-        ]
-        assert len(group) == 1
+        group = group_of(session)
         os.kill(launcher_pid(fresh), signal.SIGKILL)
         fresh.launcher.close()
         fresh.launcher = fresh.connect()
-        assert fresh.launcher.ask(wire.LAUNCHER_HELLO) and os.path.isdir(group[0])
+        assert fresh.launcher.ask(wire.LAUNCHER_HELLO) and os.path.isdir(group)
         session.connect().send(wire.SHUTDOWN)
-        wait_until(lambda: not os.path.isdir(group[0]))
+        wait_until(lambda: not os.path.isdir(group))
 
 
 def test_launchers_that_die_often(world):
@@ -1135,19 +1145,13 @@ def test_a_newuidmap_that_hangs(world):
 
 
 def test_groups_of_sessions(world):
-    if not world.root or not any(
-        os.path.ismount(path) for path in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
-    ):
-        raise unittest.SkipTest("no cgroup of our own to write")
+    need_groups(world)
     with world.session() as session:
         with open(f"/proc/{session.pid}/cgroup", encoding="ascii") as file:
             own = [line.strip().partition("::")[2] for line in file if line.startswith("0::")]
         assert own and own[0].endswith("/" + session.id), own
-        group = [
-            path for path in (top + "/" + session.id for top in groups()) if os.path.isdir(path)
-        ]
-        assert len(group) == 1, group
-    assert not os.path.exists(group[0])
+        group = group_of(session)
+    assert not os.path.exists(group)
 
 
 def test_launcher_memory_and_descriptors_stay(world):

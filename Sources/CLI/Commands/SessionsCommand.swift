@@ -7,6 +7,6 @@ struct SessionsCommand: AsyncParsableCommand {
         abstract: "List, show, resume, read and end sessions, and copy their files.",
         subcommands: [
             ListSessionsCommand.self, GetSessionCommand.self, ResumeCommand.self, EndCommand.self,
-            HistoryCommand.self, CopyCommand.self,
+            HistoryCommand.self, CopyCommand.self, NetworkCommand.self,
         ])
 }

@@ -41,6 +41,17 @@ final class FlowGate: ChannelDuplexHandler {
         readOn()
     }
 
+    /// Closes after what was written. From here, next to the socket, bytes can be written whatever
+    /// protocol the pipeline speaks.
+    func closeAfterFlush(mode: CloseMode) {
+        guard let context else { return }
+        let channel = context.channel
+        let flushed = context.eventLoop.makePromise(of: Void.self)
+        flushed.futureResult.whenComplete { _ in channel.close(mode: mode, promise: nil) }
+        let nothing = channel.allocator.buffer(capacity: 0)
+        context.writeAndFlush(NIOAny(nothing), promise: flushed)
+    }
+
     private var mayRead: Bool {
         !isHeld && partner?.context?.channel.isWritable != false
     }

@@ -1,3 +1,4 @@
+internal import API
 internal import NIOCore
 internal import NIOHTTP1
 
@@ -147,8 +148,9 @@ final class HTTPAnswer: ChannelInboundHandler, RemovableChannelHandler {
     ) throws {
         let decoder = HTTPResponseDecoder(
             leftOverBytesStrategy: .forwardBytes, informationalResponseStrategy: .forward)
+        // The decoder sees requests before they are encoded: answers to HEAD have no body.
         try pipeline.addHandlers(
-            ByteToMessageHandler(decoder), HTTPRequestEncoder(), HTTPAnswer(to: gate))
+            HTTPRequestEncoder(), ByteToMessageHandler(decoder), HTTPAnswer(to: gate))
     }
 
     /// What `install` added; the decoder last, which then hands over what it has not read.

@@ -1,5 +1,6 @@
+public import API
 internal import Dispatch
-public import Foundation
+internal import Foundation
 internal import Synchronization
 
 /// What the sessions of a supervisor tried on the network, as JSON lines in a file for each
@@ -18,7 +19,7 @@ public final class NetworkLog: Sendable {
 
     /// One line of a file.
     private struct Line: Codable {
-        var record: NetworkRecord
+        var record: WireNetworkRecord
         /// Records before this one that were left out.
         var dropped: Int?
     }
@@ -30,7 +31,7 @@ public final class NetworkLog: Sendable {
     init(directory: String) { self.directory = directory }
 
     /// Adds a record; returns at once.
-    func append(_ record: NetworkRecord, session: String) {
+    func append(_ record: WireNetworkRecord, session: String) {
         let dropped = state.withLock { state -> Int? in
             guard state.waiting < Self.maximumWaiting else {
                 state.dropped[session, default: 0] += 1
@@ -47,10 +48,23 @@ public final class NetworkLog: Sendable {
     }
 
     /// The newest records of a session, oldest first, at most `limit`.
-    public func records(of session: String, limit: Int) async -> [NetworkRecord] {
+    public func records(of session: String, limit: Int) async -> [WireNetworkRecord] {
         await withCheckedContinuation { continuation in
             queue.async { [self] in
                 continuation.resume(returning: read(session, limit))
+            }
+        }
+    }
+
+    /// The sessions that have records.
+    public func sessions() async -> [String] {
+        await withCheckedContinuation { continuation in
+            queue.async { [self] in
+                let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+                continuation.resume(
+                    returning: Array(Set(names.compactMap { $0.split(separator: ".").first })).map {
+                        String($0)
+                    })
             }
         }
     }
@@ -65,10 +79,7 @@ public final class NetworkLog: Sendable {
     private func file(_ session: String) -> String { "\(directory)/\(session).jsonl" }
 
     private func write(_ line: Line, _ session: String) {
-        let encoder = JSONEncoder()
-        encoder.dateEncodingStrategy = .iso8601
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        guard var data = try? encoder.encode(line) else { return }
+        guard var data = try? WireCoding.encoder().encode(line) else { return }
         data.append(UInt8(ascii: "\n"))
         let path = file(session)
         let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o600)
@@ -91,10 +102,9 @@ public final class NetworkLog: Sendable {
         state.withLock { $0.dropped[session, default: 0] += 1 }
     }
 
-    private func read(_ session: String, _ limit: Int) -> [NetworkRecord] {
-        let decoder = JSONDecoder()
-        decoder.dateDecodingStrategy = .iso8601
-        var found: [NetworkRecord] = []
+    private func read(_ session: String, _ limit: Int) -> [WireNetworkRecord] {
+        let decoder = WireCoding.decoder()
+        var found: [WireNetworkRecord] = []
         for path in [file(session), file(session) + ".1"] where found.count < limit {
             guard let data = FileManager.default.contents(atPath: path) else { continue }
             let lines = data.split(separator: UInt8(ascii: "\n")).suffix(limit - found.count)

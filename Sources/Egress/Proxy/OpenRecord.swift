@@ -1,3 +1,4 @@
+internal import API
 internal import Foundation
 internal import Settings
 
@@ -6,12 +7,12 @@ internal import Settings
 final class OpenRecord {
     private let session: SessionEgress
     private let began = ContinuousClock.now
-    private var record: NetworkRecord
+    private var record: WireNetworkRecord
     private var isWritten = false
 
-    init(_ kind: NetworkRecord.Kind, _ destination: Destination?, in session: SessionEgress) {
+    init(_ kind: WireNetworkRecord.Kind, _ destination: Destination?, in session: SessionEgress) {
         self.session = session
-        record = NetworkRecord(
+        record = WireNetworkRecord(
             kind, host: destination?.host.description, port: destination.map { Int($0.port) },
             time: Date())
     }

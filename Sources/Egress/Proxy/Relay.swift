@@ -49,9 +49,13 @@ final class Relay: ChannelInboundHandler, RemovableChannelHandler {
 extension Channel {
     /// Closes once everything that was written is with the kernel. A plain close drops what waits,
     /// and so does one of the output when the input has ended.
+    ///
+    /// On the channel's event loop.
     func closeAfterFlush(mode: CloseMode) {
-        writeAndFlush(allocator.buffer(capacity: 0)).whenComplete { _ in
-            self.close(mode: mode, promise: nil)
+        if let gate = try? pipeline.syncOperations.handler(type: FlowGate.self) {
+            gate.closeAfterFlush(mode: mode)
+        } else {
+            close(mode: mode, promise: nil)
         }
     }
 }

@@ -1,3 +1,4 @@
+internal import API
 internal import Foundation
 internal import Glibc
 internal import NIOCore
@@ -47,7 +48,12 @@ public final class SessionEgress: Sendable {
     init(_ id: String, _ policy: NetworkPolicy, _ gateway: EgressGateway) {
         self.id = id
         self.gateway = gateway
-        state = Mutex(State(policy: policy, names: SyntheticNames(for: policy)))
+        // Names that the policy has in full keep their addresses over restarts.
+        let fixed = policy.allow.compactMap { rule in
+            if case .name(let name) = rule.subject { name } else { nil }
+        }
+        let names = SyntheticNames(pinned: fixed, start: .random(in: 0 ... .max))
+        state = Mutex(State(policy: policy, names: names))
     }
 
     /// What holds for every connection and request from here on; those that are open stay.
@@ -139,8 +145,8 @@ public final class SessionEgress: Sendable {
 
     /// What the client meant by an address of the session; nil for one that stands for nothing.
     func host(of address: IPAddress) -> Destination.Host? {
-        guard SyntheticNames.range.contains(address) else { return .address(address) }
-        return state.withLock { $0.names.name(of: address) }.map(Destination.Host.name)
+        guard SyntheticNames.range?.contains(address) == true else { return .address(address) }
+        return state.withLock { $0.names.name(for: address) }.map(Destination.Host.name)
     }
 
     /// Connects to a destination if the policy allows it. What becomes of it is in `record`, but
@@ -169,5 +175,18 @@ public final class SessionEgress: Sendable {
         }.nonisolated()
     }
 
-    func log(_ record: NetworkRecord) { gateway.log.append(record, session: id) }
+    /// The answer to a name query: an address that stands for the name where any of its ports may
+    /// be asked for, a refusal at once where none may; empty where the datagram is no query.
+    func answer(_ query: [UInt8]) -> [UInt8] {
+        switch DNSMessage.read(query) {
+        case .answer(let datagram): datagram
+        case .ignored: []
+        case .query(let query):
+            query.answer { name in
+                state.withLock { $0.policy.mayName(name) ? $0.names.address(for: name) : nil }
+            }
+        }
+    }
+
+    func log(_ record: WireNetworkRecord) { gateway.log.append(record, session: id) }
 }

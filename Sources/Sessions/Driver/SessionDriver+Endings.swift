@@ -1,5 +1,6 @@
 internal import API
 internal import AgentProtocols
+internal import Egress
 internal import Logging
 internal import Sandbox
 
@@ -73,6 +74,7 @@ extension SessionDriver {
             change.events = [last]
         }
         try await commit(change)
+        if change.deleteHistory { context.gateway.log.remove(session: id.hex) }
         FaultPoint.endStored()
         if effects.contains(.destroySandbox) { await finishEnding() }
         FaultPoint.endDone()
@@ -113,7 +115,7 @@ extension SessionDriver {
         mailbox.finish()
     }
 
-    private func removeEverything() async {
+    func removeEverything() async {
         context.deadlines.set(id, nil)
         do {
             if let box = sandbox { try await takeDown(box) }

@@ -1,5 +1,7 @@
+internal import API
 internal import CSandbox
 internal import Egress
+internal import Logging
 internal import Sandbox
 internal import Settings
 
@@ -7,7 +9,61 @@ internal import Settings
 
 extension SessionDriver {
     /// What the session may reach.
-    var egressPolicy: NetworkPolicy { agent.definition.network ?? .none }
+    var egressPolicy: NetworkPolicy {
+        let base = agent.definition.network ?? .none
+        // Checked when they were stored; what the agent says then holds alone.
+        return (try? record.networkEdits.applied(to: base)) ?? base
+    }
+
+    /// Changes what the session may reach, from the next connection on.
+    func editNetwork(_ edit: NetworkEdit, _ caller: Caller) async throws(WireError) -> SessionRecord {
+        guard record.phase.isLive else {
+            throw WireError(
+                code: .sessionNotResumable,
+                message: "Session '\(id.short)' has status '\(record.phase.status.rawValue)'")
+        }
+        var next = record
+        for rule in edit.allow { next.networkEdits.allow(rule) }
+        for rule in edit.deny { next.networkEdits.deny(rule) }
+        let policy: NetworkPolicy
+        do throws(NetworkTextError) {
+            policy = try next.networkEdits.applied(to: agent.definition.network ?? .none)
+        } catch {
+            throw WireError(code: .badRequest, message: "The network policy \(error.message)")
+        }
+        if !caller.isOperator { try checkCeiling(policy) }
+        try await commit(SessionChange(next))
+        network?.policy = policy
+        log(.notice, "network policy changed by \(caller.user.name)")
+        return record
+    }
+
+    /// Who is no operator stays within what the operator has given: in the agent's file, or as the
+    /// ceiling of deployed agents.
+    private func checkCeiling(_ policy: NetworkPolicy) throws(WireError) {
+        let ceiling =
+            agent.trusted ? agent.definition.network ?? .none : context.limits.ceilings.network
+        guard let excess = policy.excess(over: ceiling) else { return }
+        throw WireError(
+            code: .forbidden,
+            message: "'\(excess)' is more than this session's agent may be allowed",
+            hint: "Ask an operator of this supervisor")
+    }
+
+    /// What the session may reach and why a change has no full effect yet.
+    func showNetwork() -> WireNetwork { egressPolicy.wire(edits: record.networkEdits, note: note) }
+
+    private var note: String? {
+        guard let wanted = egressPorts, sandbox?.process != nil else { return nil }
+        guard let present = sandbox?.egressPorts else {
+            return "The sandbox was started without a network; it gets one when it starts anew"
+        }
+        let missing = wanted.filter { !present.contains($0) }.map(String.init)
+        return missing.isEmpty
+            ? nil
+            : "Programs that use no proxy reach port \(missing.joined(separator: ", ")) only when "
+                + "the sandbox starts anew"
+    }
 
     /// Ports of the policy at which init listens for programs that know of no proxy; nil where
     /// nothing may leave.
@@ -73,5 +129,39 @@ extension SessionEgress {
             Link(
                 admit: { try? link.admit($0) },
                 answer: { try? link.answer($0, $1) }))
+    }
+}
+
+/// A change of a session's policy, as its rules were read.
+struct NetworkEdit: Sendable {
+    var allow: [NetworkRule] = []
+    var deny: [NetworkRule] = []
+
+    /// Throws `bad_request` for what is no rule.
+    init(_ edit: WireEditNetwork) throws(WireError) {
+        do throws(NetworkTextError) {
+            for text in edit.allow ?? [] { allow.append(try NetworkRule(text)) }
+            for text in edit.deny ?? [] { deny.append(try NetworkRule(text)) }
+        } catch {
+            throw WireError(code: .badRequest, message: "The rule \(error.message)")
+        }
+        guard !allow.isEmpty || !deny.isEmpty else {
+            throw WireError(code: .badRequest, message: "No rule was given")
+        }
+    }
+}
+
+extension NetworkPolicy {
+    func wire(edits: NetworkEdits, note: String?) -> WireNetwork {
+        let access =
+            switch access {
+            case .none: "none"
+            case .list: "list"
+            case .open: "open"
+            }
+        return WireNetwork(
+            access: access, allow: allow.map(\.description), deny: deny.map(\.description),
+            edited: edits.allow.map { "allow \($0)" } + edits.deny.map { "deny \($0)" },
+            note: note, records: [])
     }
 }

@@ -1,5 +1,6 @@
 internal import API
 internal import AgentProtocols
+internal import Egress
 internal import Foundation
 internal import Logging
 internal import Sandbox
@@ -41,6 +42,7 @@ extension SessionDriver {
             plan.source = agent.sourcePath
             try context.limits.ceilings.apply(to: &plan, agent: agent)
             plan.egressPorts = egressPorts
+            box.egressPorts = egressPorts
             let process = try await context.host.start(plan)
             FaultPoint.sandboxStarted()
             box.process = process

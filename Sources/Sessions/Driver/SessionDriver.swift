@@ -27,6 +27,8 @@ enum SessionCommand: Sendable {
     case resume(WireUser, Reply<SessionRecord>)
     case end(Reply<SessionRecord>)
     case discard(Reply<Void>)
+    case editNetwork(NetworkEdit, Caller, Reply<SessionRecord>)
+    case showNetwork(Reply<WireNetwork>)
     case link(Reply<any SandboxLink>)
     case reconnect(Reply<Void>)
     case stop(Reply<Void>)
@@ -122,6 +124,9 @@ actor SessionDriver {
         case .end(let reply): await answer(reply) { () throws(WireError) in try await end() }
         case .discard(let reply):
             await answer(reply) { () throws(WireError) in try await discard() }
+        case .editNetwork(let edit, let caller, let reply):
+            await answer(reply) { () throws(WireError) in try await editNetwork(edit, caller) }
+        case .showNetwork(let reply): reply.resume(returning: .success(showNetwork()))
         case .link(let reply):
             await answer(reply) { () throws(WireError) in try await connectedLink() }
         case .reconnect(let reply):

@@ -51,6 +51,8 @@ public struct SessionRecord: Sendable, Hashable, Codable {
     public var idleTimeout: Int
     public var deadline: IdleDeadline?
     public var creator: WireUser
+    /// What was changed in the agent's network policy for this session.
+    public var networkEdits = NetworkEdits()
     /// Number of the newest event.
     public var lastSeq: Int64
     /// Number of the newest turn.
@@ -121,6 +123,9 @@ public struct SandboxRecord: Sendable, Hashable, Codable {
     public var isolation: Isolation?
     /// What init asks for on its control socket.
     public var nonce: [UInt8]
+    /// Ports at which the sandbox's init listens for connections that leave the session, beside
+    /// those of proxy and names; nil: for none at all.
+    public var egressPorts: [UInt16]?
     /// Log offset up to which everything is stored.
     public var logOffset: UInt64
     /// Absolute input offset of the first byte of `pendingInput`.

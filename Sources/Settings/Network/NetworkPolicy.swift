@@ -91,6 +91,12 @@ public struct NetworkPolicy: Sendable, Hashable {
         return .allowed(.rule(rule))
     }
 
+    /// May a client ask for the address of `name`? Where any port of it may be reached.
+    public func mayName(_ name: HostName) -> Bool {
+        if deny.contains(where: { $0.ports == .any && $0.matches(name) }) { return false }
+        return access == .open || allow.contains { $0.matches(name) }
+    }
+
     /// May the supervisor dial `address`, at the port of `named`, for a client that named this?
     ///
     /// Addresses outside of the public internet are refused unless the operator has opened exactly

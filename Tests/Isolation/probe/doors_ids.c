@@ -109,19 +109,23 @@ static void core_limit_change(struct answer *answer) {
     else shut(answer, "still %llu", (unsigned long long)limit.rlim_cur);
 }
 
-static void limited(struct answer *answer, int resource, rlim_t most, const char *of) {
-    struct rlimit limit;
-    if (getrlimit(resource, &limit) < 0) return broken(answer, "%s", strerror(errno));
-    if (limit.rlim_max > most) opened(answer, "%llu %s", (unsigned long long)limit.rlim_max, of);
-    else shut(answer, "%llu %s", (unsigned long long)limit.rlim_max, of);
+static void limited(struct answer *answer, int failed, rlim_t limit, rlim_t most, const char *of) {
+    const unsigned long long number = limit;
+    if (failed != 0) return broken(answer, "%s", strerror(errno));
+    if (limit > most) opened(answer, "%llu %s", number, of);
+    else shut(answer, "%llu %s", number, of);
 }
 
 static void process_limit(struct answer *answer) {
-    limited(answer, RLIMIT_NPROC, 4096, "processes");
+    struct rlimit limit = {0};
+    const int failed = getrlimit(RLIMIT_NPROC, &limit);
+    limited(answer, failed, limit.rlim_max, 4096, "processes");
 }
 
 static void signal_limit(struct answer *answer) {
-    limited(answer, RLIMIT_SIGPENDING, 16384, "signals that wait");
+    struct rlimit limit = {0};
+    const int failed = getrlimit(RLIMIT_SIGPENDING, &limit);
+    limited(answer, failed, limit.rlim_max, 16384, "signals that wait");
 }
 
 // Whoever takes up the memory should be what the kernel ends for it.

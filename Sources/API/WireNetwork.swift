@@ -1,7 +1,7 @@
 public import Foundation
 
-/// One connection or request that a session tried, as it is kept in its network log.
-public struct NetworkRecord: Codable, Sendable, Hashable {
+/// One connection or request that a session tried.
+public struct WireNetworkRecord: Codable, Sendable, Hashable {
     /// How it was asked for.
     public enum Kind: String, Codable, Sendable {
         /// HTTP CONNECT.
@@ -47,7 +47,7 @@ public struct NetworkRecord: Codable, Sendable, Hashable {
     /// Milliseconds from the request to the end.
     public var duration: Int
 
-    init(_ kind: Kind, host: String?, port: Int?, time: Date) {
+    public init(_ kind: Kind, host: String?, port: Int?, time: Date) {
         self.kind = kind
         self.host = host
         self.port = port
@@ -56,5 +56,45 @@ public struct NetworkRecord: Codable, Sendable, Hashable {
         sent = 0
         received = 0
         duration = 0
+    }
+}
+
+/// What a session may reach, and what it tried.
+public struct WireNetwork: Codable, Sendable, Hashable {
+    /// `none`, `list` or `open`.
+    public var access: String
+    /// What may be reached, where `access` is `list`.
+    public var allow: [String]
+    /// What may not be reached in any case.
+    public var deny: [String]
+    /// What was changed for this session only, among the above.
+    public var edited: [String]
+    /// Set where a change comes into force only with the session's next sandbox.
+    public var note: String?
+    /// The newest, oldest first.
+    public var records: [WireNetworkRecord]
+
+    public init(
+        access: String, allow: [String], deny: [String], edited: [String], note: String?,
+        records: [WireNetworkRecord]
+    ) {
+        self.access = access
+        self.allow = allow
+        self.deny = deny
+        self.edited = edited
+        self.note = note
+        self.records = records
+    }
+}
+
+/// `POST /v1/sessions/{id}/network`: rules that the session gets, each `HOST`, `*.SUFFIX`, an
+/// address or a range of addresses, with or without a port.
+public struct WireEditNetwork: Codable, Sendable, Hashable {
+    public var allow: [String]?
+    public var deny: [String]?
+
+    public init(allow: [String]? = nil, deny: [String]? = nil) {
+        self.allow = allow
+        self.deny = deny
     }
 }
