@@ -81,6 +81,7 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "Archive", swiftSettings: strict),
         .target(name: "Settings", dependencies: [yams], swiftSettings: strict),
+        .target(name: "Egress", dependencies: ["Settings"], swiftSettings: strict),
         .target(name: "API", swiftSettings: strict),
         .target(
             name: "Sessions",
@@ -117,6 +118,8 @@ let package = Package(
             name: "superserve", dependencies: ["CLI"], swiftSettings: strict,
             linkerSettings: [boundAtStart]),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
+        .testTarget(
+            name: "EgressTests", dependencies: ["Egress", "Settings"], swiftSettings: strict),
         .testTarget(
             name: "AgentProtocolsTests",
             dependencies: ["API", "AgentProtocols", "Sandbox", "Settings"],

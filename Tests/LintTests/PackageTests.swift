@@ -7,7 +7,7 @@ import Testing
     static let floors = [
         "API": 0, "Archive": 0, "CSandbox": 0, "Settings": 0,
         "Sandbox": 1, "Client": 1,
-        "AgentProtocols": 2,
+        "AgentProtocols": 2, "Egress": 2,
         "Sessions": 3,
         "Storage": 4, "Server": 4, "CLI": 4,
         "Daemon": 5,
