@@ -122,6 +122,8 @@ let package = Package(
             linkerSettings: [boundAtStart]),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
         .testTarget(
+            name: "EgressTests", dependencies: ["Egress", "Settings"], swiftSettings: strict),
+        .testTarget(
             name: "AgentProtocolsTests",
             dependencies: ["API", "AgentProtocols", "Sandbox", "Settings"],
             swiftSettings: strict),

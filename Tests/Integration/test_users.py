@@ -65,6 +65,12 @@ def test_two_users_and_an_outsider(world):
                 "name: greedy\ncommand: [cat]\nmounts: [/srv]\n")
     greedy = run(bob, "deploy", project)
     check("this supervisor allows deployed agents no mounts" in greedy.stderr, greedy.stderr)
+    for network, expected in (("open", "'network' is open"), ("{allow: [a.example]}", "allows a.example")):
+        world.write(os.path.join(project, "superserve.yaml"),
+                    f"name: greedy\ncommand: [cat]\nnetwork: {network}\n")
+        greedy = run(bob, "deploy", project)
+        equal(greedy.returncode, 1)
+        check(expected in greedy.stderr and "'allowed_network'" in greedy.stderr, greedy.stderr)
 
     outside = run(mallory, "sessions", "list")
     equal(outside.returncode, 1)

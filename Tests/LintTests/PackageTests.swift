@@ -6,8 +6,8 @@ import Testing
     /// Every target of ours and its floor: what a target uses lies on a lower floor.
     static let floors = [
         "API": 0, "Archive": 0, "CSandbox": 0, "Settings": 0,
-        "Sandbox": 1, "Client": 1, "Egress": 1,
-        "AgentProtocols": 2,
+        "Sandbox": 1, "Client": 1,
+        "AgentProtocols": 2, "Egress": 2,
         "Sessions": 3,
         "Storage": 4, "Server": 4, "CLI": 4,
         "Daemon": 5,

@@ -38,6 +38,8 @@ public final class SessionEgress: Sendable {
         var admitted: UInt64 = 0
         /// Queries that came before `connected`.
         var early: [(token: UInt64, query: [UInt8])] = []
+        /// The newest name that was asked for and refused.
+        var refusedName: HostName?
         var isClosed = false
     }
 
@@ -49,10 +51,7 @@ public final class SessionEgress: Sendable {
         self.id = id
         self.gateway = gateway
         // Names that the policy has in full keep their addresses over restarts.
-        let fixed = policy.allow.compactMap { rule in
-            if case .name(let name) = rule.subject { name } else { nil }
-        }
-        let names = SyntheticNames(pinned: fixed, start: .random(in: 0 ... .max))
+        let names = SyntheticNames(pinned: policy.exactNames, start: .random(in: 0 ... .max))
         state = Mutex(State(policy: policy, names: names))
     }
 
@@ -183,9 +182,26 @@ public final class SessionEgress: Sendable {
         case .ignored: []
         case .query(let query):
             query.answer { name in
-                state.withLock { $0.policy.mayName(name) ? $0.names.address(for: name) : nil }
+                let verdict = policy.mayResolve(name)
+                guard verdict.isAllowed else {
+                    logRefusal(of: name, verdict.reason)
+                    return nil
+                }
+                return state.withLock { $0.names.address(for: name) }
             }
         }
+    }
+
+    /// Programs ask again and again: only another name than the last one is worth a record.
+    private func logRefusal(of name: HostName, _ reason: String) {
+        let isNew = state.withLock { state in
+            defer { state.refusedName = name }
+            return state.refusedName != name
+        }
+        guard isNew else { return }
+        var record = WireNetworkRecord(.name, host: name.text, port: nil, time: Date())
+        record.reason = reason
+        log(record)
     }
 
     func log(_ record: WireNetworkRecord) { gateway.log.append(record, session: id) }

@@ -91,10 +91,31 @@ public struct NetworkPolicy: Sendable, Hashable {
         return .allowed(.rule(rule))
     }
 
-    /// May a client ask for the address of `name`? Where any port of it may be reached.
-    public func mayName(_ name: HostName) -> Bool {
-        if deny.contains(where: { $0.ports == .any && $0.matches(name) }) { return false }
-        return access == .open || allow.contains { $0.matches(name) }
+    /// May a client that knows no proxy learn an address for this name? Where it could connect to
+    /// at one of `tcpPorts` at least.
+    public func mayResolve(_ name: HostName) -> NetworkVerdict {
+        if access == .none { return .denied(.none) }
+        let rules = allow.filter { $0.matches(name) }
+        let denials = deny.filter { $0.matches(name) }
+        for port in tcpPorts where !denials.contains(where: { $0.ports.contains(port) }) {
+            if access == .open { return .allowed(.open) }
+            if let rule = rules.first(where: { $0.ports.contains(port) }) {
+                return .allowed(.rule(rule))
+            }
+        }
+        guard access == .open || !rules.isEmpty, let denial = denials.first else {
+            return .denied(.noRule)
+        }
+        return .denied(.rule(denial))
+    }
+
+    /// Names that `allow` has in full, each once, in the order of the file.
+    public var exactNames: [HostName] {
+        var seen: Set<HostName> = []
+        return allow.compactMap { rule in
+            guard case .name(let name) = rule.subject else { return nil }
+            return seen.insert(name).inserted ? name : nil
+        }
     }
 
     /// May the supervisor dial `address`, at the port of `named`, for a client that named this?

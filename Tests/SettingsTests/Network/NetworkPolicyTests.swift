@@ -71,6 +71,25 @@ struct NetworkPolicyTests {
         }
     }
 
+    @Test(arguments: [
+        ("none", "a", false), ("", "a", false), ("a", "a", true), ("a", "b", false),
+        ("a:22", "a", true),
+        ("a:*", "a", true), ("*.a", "b.a", true), ("*.a", "a", false), ("a -a", "a", false),
+        ("a:* -a", "a", false), ("a:* b:22 -a", "a", true), ("a -a:80", "a", true),
+        ("a:22 -a", "a", true), ("a:22 -a:22", "a", false), ("*.a -*.b.a", "c.b.a", false),
+        ("open", "a", true), ("open -a", "a", false), ("open -a:80", "a", true),
+        ("open -a:*", "a", false), ("10.0.0.0/8:*", "a", false),
+    ])
+    func resolving(_ policy: String, _ name: String, _ expected: Bool) throws {
+        let verdict = try Self.parse(policy).mayResolve(HostName(name))
+        #expect(verdict.isAllowed == expected, "\(verdict)")
+    }
+
+    @Test func namesInFull() throws {
+        let policy = try Self.list(["b", "*.c", "a:22", "10.0.0.1", "B.:80", "a"], deny: ["d"])
+        #expect(policy.exactNames.map(\.text) == ["b", "a"])
+    }
+
     /// No rule of a list opens an address that is not public; the operator's exception alone
     /// does not either.
     @Test func privateAddressesNeedBoth() throws {
