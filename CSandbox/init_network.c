@@ -187,9 +187,10 @@ static bool send_query(struct csandbox_init *init) {
 }
 
 bool csandbox_network_flush(struct csandbox_init *init) {
-    for (unsigned i = 0; i < CSANDBOX_GUESTS_PER_TURN; i++)
+    for (unsigned i = 0; i < CSANDBOX_GUESTS_PER_TURN; i++) {
         if (!init->network.names_waiting || !takes_queries(init)) return true;
-        else if (!send_query(init)) return false;
+        if (!send_query(init)) return false;
+    }
     return true;
 }
 

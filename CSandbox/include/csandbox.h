@@ -25,7 +25,8 @@
 #define CSANDBOX_DATAGRAM_MAX 4096u       // bytes of a name query, and of an answer
 #define CSANDBOX_QUERIES_MAX 64u          // name queries that init lets wait for an answer
 // Addresses that stand for names (RFC 2544's range, which no host on the internet has), as 32-bit
-// numbers: all of them are the session's own.
+// numbers: all of them are the session's own. The last one is a broadcast address and the first one
+// was on old kernels; connections to those do not arrive.
 #define CSANDBOX_SYNTHETIC_NETWORK 0xC6120000u // 198.18.0.0
 #define CSANDBOX_SYNTHETIC_MASK 0xFFFE0000u    // /15
 

@@ -84,19 +84,6 @@ extension APIServer {
             return Answer.stream(
                 supervisor.events(id, after: max(0, after), turn: nil, follow: follow))
         }
-        group.get("/network") { request, context in
-            let limit = try request.integerQuery("limit", Int.self) ?? 100
-            return try Answer.json(
-                try await supervisor.network(
-                    context.parameter("id"), limit: min(max(limit, 0), 10_000),
-                    caller: context.caller))
-        }
-        group.post("/network") { request, context in
-            let body = try await request.decode(WireEditNetwork.self, limit: 1 << 16)
-            return try Answer.json(
-                try await supervisor.editNetwork(
-                    context.parameter("id"), body, caller: context.caller))
-        }
         group.post("/cancel") { _, context in
             let record = try await supervisor.cancel(
                 context.parameter("id"), caller: context.caller)
@@ -112,6 +99,22 @@ extension APIServer {
         group.post("/end") { _, context in
             let record = try await supervisor.end(context.parameter("id"), caller: context.caller)
             return try Answer.json(try await supervisor.show(record))
+        }
+    }
+
+    func addNetworkRoutes(to group: RouterGroup<PeerContext>) {
+        group.get("/network") { request, context in
+            let limit = try request.integerQuery("limit", Int.self) ?? 100
+            return try Answer.json(
+                try await supervisor.network(
+                    context.parameter("id"), limit: min(max(limit, 0), 10_000),
+                    caller: context.caller))
+        }
+        group.post("/network") { request, context in
+            let body = try await request.decode(WireEditNetwork.self, limit: 1 << 16)
+            return try Answer.json(
+                try await supervisor.editNetwork(
+                    context.parameter("id"), body, caller: context.caller))
         }
     }
 }

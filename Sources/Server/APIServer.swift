@@ -97,6 +97,7 @@ public struct APIServer: Sendable {
         let sessions = router.group("/v1/sessions")
         addSessionRoutes(to: sessions)
         addConversationRoutes(to: sessions.group("/:id"))
+        addNetworkRoutes(to: sessions.group("/:id"))
         addFileRoutes(to: sessions.group("/:id/files"))
     }
 }

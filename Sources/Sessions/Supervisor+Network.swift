@@ -36,8 +36,11 @@ extension Supervisor {
     func sweepNetworkLogs() async {
         for session in await context.gateway.log.sessions() {
             guard let id = SessionID(hex: session) else { continue }
-            if let known = try? await context.store.session(id), known == nil {
+            do throws(StoreError) {
+                guard try await context.store.session(id) == nil else { continue }
                 context.gateway.log.remove(session: session)
+            } catch {
+                return
             }
         }
     }

@@ -64,7 +64,6 @@ extension Supervisor {
     private func sweepAgents() async {
         do throws(StoreError) {
             try await catalog.dropUnused()
-        await sweepNetworkLogs()
             try await catalog.sweep()
         } catch {
             context.logger.warning("unused agent versions: \(error)")
@@ -114,6 +113,7 @@ extension Supervisor {
         try await context.store.purgeKeys(
             before: context.clock.wall.addingTimeInterval(-IdempotencyKey.lifetime))
         try await catalog.dropUnused()
+        await sweepNetworkLogs()
     }
 
     /// Lets every session go; agents run on and the next supervisor takes over.

@@ -52,7 +52,8 @@ public struct SupervisorConfig: Sendable, Hashable {
 
     static let keys = [
         "idle_timeout", "archive_retention", "linger", "max_sessions", "max_message", "max_line",
-        "max_turn_output", "max_deploy", "max_upload", "max_clients", "max_connections", "socket_group",
+        "max_turn_output", "max_deploy", "max_upload", "max_clients", "max_connections",
+        "socket_group",
         "operator_group",
         "agents_directory", "allowed_mounts", "allowed_roots", "allowed_loosening",
         "allowed_network", "private_destinations", "service_uid", "service_gid",

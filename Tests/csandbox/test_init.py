@@ -96,8 +96,8 @@ def test_malformed_packets_close_the_connection(world):
 def test_random_packets_do_no_harm(world):
     generator = random.Random(1)
     kinds = [wire.START, wire.INPUT, wire.INPUT_EOF, wire.ACK, wire.SIGNAL, wire.FILES_GET,
-             wire.FILES_PUT, 77, wire.LOG]
-    with world.session() as session:
+             wire.FILES_PUT, wire.ADMIT, wire.ANSWER, 77, wire.LOG]
+    with world.session(network=1, ports=[443]) as session:
         for _ in range(40):
             init = session.connect()
             with contextlib.suppress(Disconnected):

@@ -54,7 +54,8 @@ actor NameResolver {
             lookups[session]?[name]?.isRunning = true
             Task { [threads] in
                 let outcome = try? await threads.runIfActive { Self.addresses(of: "\(name)") }
-                finish(name, session, outcome ?? .failure(.init(.busy, "the supervisor is leaving")))
+                finish(
+                    name, session, outcome ?? .failure(.init(.busy, "the supervisor is leaving")))
             }
         }
     }

@@ -90,7 +90,9 @@ public final class NetworkLog: Sendable {
             rename(path, path + ".1")
             return write(line, session)
         }
-        let written = data.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
+        let written = data.withUnsafeBytes {
+            Foundation.write(descriptor, $0.baseAddress, $0.count)
+        }
         if written != data.count {
             // A line that is not whole would spoil the next one.
             ftruncate(descriptor, size)

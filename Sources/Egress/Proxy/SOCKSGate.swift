@@ -71,7 +71,8 @@ final class SOCKSGate: ChannelInboundHandler, RemovableChannelHandler {
             length = Int(size)
         default: throw EgressRefusal(.unsupported, "SOCKS: unknown kind of address")
         }
-        guard let name = rest.readBytes(length: length), let port = rest.readInteger(as: UInt16.self)
+        guard let name = rest.readBytes(length: length),
+            let port = rest.readInteger(as: UInt16.self)
         else { return nil }
         bytes = rest
         let host = try host(name, isText: head[3] == 3)

@@ -144,7 +144,7 @@ public final class SessionEgress: Sendable {
 
     /// What the client meant by an address of the session; nil for one that stands for nothing.
     func host(of address: IPAddress) -> Destination.Host? {
-        guard SyntheticNames.range?.contains(address) == true else { return .address(address) }
+        guard SyntheticNames.isSynthetic(address) else { return .address(address) }
         return state.withLock { $0.names.name(for: address) }.map(Destination.Host.name)
     }
 

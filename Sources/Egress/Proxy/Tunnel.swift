@@ -17,7 +17,9 @@ struct Tunnel {
         let outside = upstream.pipeline.syncOperations
         try outside.addHandler(Relay(to: client) { record.received($0) })
         try inside.addHandler(FirstBytes(of: self))
-        let gates = (try inside.handler(type: FlowGate.self), try outside.handler(type: FlowGate.self))
+        let gates = (
+            try inside.handler(type: FlowGate.self), try outside.handler(type: FlowGate.self)
+        )
         FlowGate.join(gates.0, gates.1)
         gates.0.release()
         gates.1.release()
@@ -90,7 +92,8 @@ final class FirstBytes: ChannelInboundHandler, RemovableChannelHandler {
     private func relay(_ context: ChannelHandlerContext) {
         let record = tunnel.record
         proceed(context) {
-            try $0.addHandler(Relay(to: tunnel.upstream) { record.sent($0) }, position: .after(self))
+            try $0.addHandler(
+                Relay(to: tunnel.upstream) { record.sent($0) }, position: .after(self))
         }
     }
 

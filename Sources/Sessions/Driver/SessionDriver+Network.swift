@@ -16,7 +16,8 @@ extension SessionDriver {
     }
 
     /// Changes what the session may reach, from the next connection on.
-    func editNetwork(_ edit: NetworkEdit, _ caller: Caller) async throws(WireError) -> SessionRecord {
+    func editNetwork(_ edit: NetworkEdit, _ caller: Caller) async throws(WireError) -> SessionRecord
+    {
         guard record.phase.isLive else {
             throw WireError(
                 code: .sessionNotResumable,
