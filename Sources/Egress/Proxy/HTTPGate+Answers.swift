@@ -100,6 +100,12 @@ extension HTTPGate {
             }
         }
         client.closeFuture.assumeIsolated().whenComplete { _ in record.end() }
+        // A decoder hands over what it has not read in the loop's next turn, without saying that
+        // the reading is complete: nobody else would flush it.
+        context.eventLoop.assumeIsolated().execute {
+            channel.flush()
+            client.flush()
+        }
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {

@@ -13,6 +13,8 @@ enum Inspection: Sendable, Hashable {
 
     /// A request line that takes longer is none: requests for hosts are short.
     private static let longestLine = 16384
+    /// Of the binary form of the PROXY protocol. The text form begins with the word.
+    private static let proxySignature = Array("\r\n\r\n\0\r\nQUIT\n".utf8)
 
     /// - Parameter bytes: all that the client has said.
     init(of bytes: some Collection<UInt8>) {
@@ -22,11 +24,11 @@ enum Inspection: Sendable, Hashable {
         }
         switch RequestSniff(bytes) {
         case .needMore: self = .needsMore
-        case .socks5, .other: self = .other
+        case .socks5: self = .other
         case .http2:
             // Hosts are in compressed headers: who passes them on unread passes on any host.
             self = .refused("HTTP/2 without TLS is not passed on")
-        case .http1: self = Self.line(bytes)
+        case .http1, .other: self = Self.line(Array(bytes.prefix(Self.longestLine)))
         case .tls:
             var reader = ClientHelloReader()
             switch reader.feed(bytes) {
@@ -52,16 +54,44 @@ enum Inspection: Sendable, Hashable {
         return isHello ? .refused("a hello of SSL 2") : nil
     }
 
-    /// HTTP only where the whole first line is that of a request: other protocols begin with a word
-    /// and a space too.
-    private static func line(_ bytes: some Collection<UInt8>) -> Inspection {
-        let line = Array(bytes.prefix(longestLine)).prefix { $0 != UInt8(ascii: "\n") }
-        guard line.count < longestLine else { return .refused("a request line without an end") }
-        guard line.count < bytes.count else { return .needsMore }
-        let text = line.last == UInt8(ascii: "\r") ? Array(line.dropLast()) : Array(line)
-        let version = Array(" HTTP/1.".utf8)
-        guard text.count > version.count, text.dropLast().suffix(version.count) == version[...]
-        else { return .other }
-        return .http
+    /// HTTP is whatever any server could take for a request: some skip blanks and empty lines at
+    /// the beginning, take any word for a method, or any blank for a space. Whether it is a good
+    /// request is for the parser to say, which is strict.
+    private static func line(_ bytes: [UInt8]) -> Inspection {
+        let more: Inspection =
+            bytes.count < longestLine ? .needsMore : .refused("a request line without an end")
+        if bytes.starts(with: proxySignature) { return .refused(proxyProtocol) }
+        let text = bytes.drop { isBlank($0) || $0 == UInt8(ascii: "\n") }
+        let word = text.prefix(while: isTokenByte)
+        guard let next = text.dropFirst(word.count).first else { return more }
+        guard !word.isEmpty, isBlank(next), next != UInt8(ascii: "\r") else { return .other }
+        if word.elementsEqual("PROXY".utf8) { return .refused(proxyProtocol) }
+        // Git's own protocol: a length, a word, a path, NUL; no line ever ends.
+        if word.prefix(4).allSatisfy(isHexadecimal), word.dropFirst(4).starts(with: "git-".utf8) {
+            return .other
+        }
+        let line = text.prefix { $0 != UInt8(ascii: "\n") }
+        guard line.count < text.count else { return more }
+        let version = Array("http/".utf8)
+        let lower = line.map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 }
+        let names = lower.indices.contains { lower[$0...].starts(with: version) }
+        return names ? .http : .other
+    }
+
+    /// It tells a server to believe in another client, and what follows is not looked at.
+    private static let proxyProtocol = "the PROXY protocol is not passed on"
+
+    /// What one server or another takes for a space.
+    private static func isBlank(_ byte: UInt8) -> Bool {
+        byte == 0x20 || (0x09...0x0d).contains(byte) && byte != UInt8(ascii: "\n")
+    }
+
+    /// RFC 9110, section 5.6.2.
+    private static func isTokenByte(_ byte: UInt8) -> Bool {
+        (0x21...0x7e).contains(byte) && !"\"(),/:;<=>?@[\\]{}".utf8.contains(byte)
+    }
+
+    private static func isHexadecimal(_ byte: UInt8) -> Bool {
+        (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte | 0x20)
     }
 }
