@@ -31,12 +31,17 @@ enum Inspection: Sendable, Hashable {
         case .http1, .other: self = Self.line(Array(bytes.prefix(Self.longestLine)))
         case .tls:
             var reader = ClientHelloReader()
-            switch reader.feed(bytes) {
-            case .needMore: self = .needsMore
-            case .notTLS: self = .refused("TLS that does not begin with a hello")
-            case .hello(let hello): self = .tls(hello.serverName)
-            case .malformed(let text): self = .refused("TLS: \(text)")
-            }
+            self.init(reader.feed(bytes))
+        }
+    }
+
+    /// What a reader of hellos says.
+    init(_ hello: ClientHello.Inspection?) {
+        switch hello {
+        case nil, .needMore?: self = .needsMore
+        case .notTLS?: self = .refused("TLS that does not begin with a hello")
+        case .hello(let hello)?: self = .tls(hello.serverName)
+        case .malformed(let text)?: self = .refused("TLS: \(text)")
         }
     }
 
