@@ -1,8 +1,8 @@
-/// Collects what a client says first and looks at it as it comes. The work is bounded: a client that
-/// sends byte by byte must not cost the thread that carries everybody's data.
+/// Collects what a client says first and looks at it as it comes. The work is bounded: a client
+/// that sends byte by byte must not cost the thread that carries everybody's data.
 struct FirstWords {
-    /// How often bytes that are no TLS are looked at from their beginning. Real requests come in one
-    /// or two pieces.
+    /// How often bytes that are no TLS are looked at from their beginning. Real requests come in
+    /// one or two pieces.
     private static let maximumLooks = 256
 
     private var bytes: [UInt8] = []
