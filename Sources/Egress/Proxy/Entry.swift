@@ -154,6 +154,7 @@ final class TransparentEntry: ChannelInboundHandler, RemovableChannelHandler {
     private func connect(to destination: Destination, _ context: ChannelHandlerContext) {
         isDecided = true
         let record = OpenRecord(.transparent, destination, in: session)
+        context.channel.holdReading()  // until the tunnel begins
         session.open(destination, record, on: context.eventLoop).assumeIsolated()
             .whenComplete { [self] result in
                 guard context.channel.isActive else {
