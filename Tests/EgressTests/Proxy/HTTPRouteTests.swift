@@ -176,7 +176,7 @@ struct InspectionTests {
     @Test(arguments: [
         ("", Inspection.needsMore), ("GET /", .needsMore), ("GET / HTTP/1.1\r\n", .http),
         ("GET / HTTP/1.0\n", .http), ("EHLO host.example\r\n", .other), ("SSH-2.0-x\r\n", .other),
-        ("GET / SOMETHING\r\n", .other), ("\u{5}\u{1}\u{0}", .other),
+        ("PASS some thing\r\n", .other), ("\u{5}\u{1}\u{0}", .other),
     ])
     func text(_ bytes: String, _ expected: Inspection) {
         #expect(Inspection(of: Array(bytes.utf8)) == expected)
