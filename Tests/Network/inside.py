@@ -21,7 +21,7 @@ import urllib.request
 
 PROXY = ("127.0.0.1", 3128)
 CA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ca.pem")
-PATIENCE = 6
+PATIENCE = 3
 
 
 def raw(text):
@@ -626,7 +626,7 @@ def guarded(function, arguments):
 
 def table(rows):
     socket.setdefaulttimeout(PATIENCE)
-    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
         return dict(zip(rows, pool.map(lambda row: guarded(*row), rows.values())))
 
 

@@ -67,8 +67,8 @@ http {{
         listen {web}:8443 ssl; listen {web}:8080;
         root {dir}/www;
         location /big {{ }}
-        location /away {{ return 302 http://forbidden.example/${{args}}xyz; }}
-        location /inward {{ return 302 http://169.254.169.254/${{args}}xyz; }}
+        location /away {{ return 302 "http://forbidden.example/${{args}}xyz"; }}
+        location /inward {{ return 302 "http://169.254.169.254/${{args}}xyz"; }}
         location / {{ return 200 "host=$host uri=$request_uri ssl=$ssl_server_name\n"; }}
     }}
 }}
