@@ -10,7 +10,7 @@ libdir = $(DESTDIR)$(PREFIX)/lib/superserve
 sharedir = $(DESTDIR)$(PREFIX)/share
 
 .PHONY: build run test test-unit test-isolation test-isolation-long test-integration test-crash chaos \
-    test-vm test-power-cut test-newcomer test-outside analyze fuzz bench bench-isolation bench-recovery fmt lint install uninstall clean
+    test-vm test-power-cut test-newcomer test-outside analyze fuzz bench bench-isolation bench-recovery bench-tunnel fmt lint install uninstall clean
 
 build:
 	@scripts/bootstrap build
@@ -80,6 +80,12 @@ bench-recovery:
 	@scripts/bootstrap build run test
 	@scripts/build release
 	@python3 Benchmarks/recovery.py
+
+# Connections that leave a session, beside direct ones and tinyproxy.
+bench-tunnel:
+	@scripts/bootstrap build run test bench
+	@scripts/build release
+	@python3 Benchmarks/tunnel.py
 
 fmt:
 	@swift format --in-place --recursive Package.swift Sources Tests

@@ -811,7 +811,7 @@ def test_sessions_outlive_the_launcher(world):
             with refused(wire.EBUSY):
                 fresh.launcher.ask(wire.DESTROY, ("SESSION", session.id))
             fresh.launcher.ask(wire.KILL, ("PID", session.pid), ("START_TIME", session.start_time))
-            assert not session.alive()
+            wait_until(lambda: not session.alive())  # its keeper reaps it
             session.spawn(fresh.launcher)
             assert session.connect().run(1, ["echo", "again"], ENV)[1] == b"again\n"
 
