@@ -385,6 +385,27 @@ def tunnels(count, authority, hold=0.0):
     return {"opened": len(opened), "alive": alive, "failed": failed[:5], "seconds": took}
 
 
+def crowd(count, authority):
+    """Tunnels that all come at once, each for a moment."""
+    failed = []
+
+    def one(number):
+        try:
+            with reach("connect", authority) as connection:
+                connection.settimeout(60)
+                connection.sendall(b"\x01")
+                if connection.recv(1) != b"\x01":
+                    raise Refused("no echo")
+                time.sleep(0.1)
+        except Exception as error:  # noqa: BLE001 - counted
+            failed.append(f"{number}: {type(error).__name__}: {error}")
+    global PATIENCE
+    PATIENCE = 60
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        list(pool.map(one, range(count)))
+    return {"served": count - len(failed), "failed": failed[:5]}
+
+
 def hold(authorities, path):
     """Opens tunnels, says so in a file, and waits until they are cut: how each ended."""
     connections = [reach(way, authority) for way, authority in authorities]
@@ -403,7 +424,7 @@ def hold(authorities, path):
     return {"ends": ends}
 
 
-def keep_trying(authority, address, path, host):
+def keep_trying(authority, path, host):
     """One process over a restart of the supervisor: a tunnel, then new connections by a name and by an address that
     the name had before, until all work again."""
     old = reach("connect", authority)

@@ -40,7 +40,6 @@ enum Inspection: Sendable, Hashable {
     /// the beginning, take any word for a method, or any blank for a space. Whether it is a good
     /// request is for the parser to say, which is strict.
     private static func line(_ bytes: [UInt8]) -> Inspection {
-        let isWhole = bytes.count < longestLine
         let more: Inspection =
             bytes.count < longestLine ? .needsMore : .refused("a request line without an end")
         if bytes.starts(with: proxySignature) { return .refused(proxyProtocol) }
