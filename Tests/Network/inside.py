@@ -322,6 +322,26 @@ def upload(way, authority, size):
         return {"said": read_all(connection).decode(), "sent": f"{size} {digest.hexdigest()}\n"}
 
 
+def half_close(way, authority, data):
+    """The client's end at once, before the tunnel can be there; what comes back."""
+    if way == "itself":
+        with by_itself(authority) as connection:
+            connection.sendall(raw(data))
+            connection.shutdown(socket.SHUT_WR)
+            return read_all(connection)
+    with reach(way, authority) as connection:
+        connection.sendall(raw(data))
+        connection.shutdown(socket.SHUT_WR)
+        return read_all(connection)
+
+
+def left(count, data):
+    """Clients that say a part of something to the proxy, or nothing, and leave."""
+    for _ in range(count):
+        with to_proxy() as connection:
+            connection.sendall(raw(data))
+
+
 def download(way, authority, size, slow=False):
     """Half-close of the server with much before it, while the client may still write."""
     digest, total = hashlib.sha256(), 0
