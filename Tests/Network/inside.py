@@ -52,6 +52,10 @@ def read_head(connection):
 def read_response(connection):
     """Head and body of one answer with a length, or all there is."""
     head = read_head(connection)
+    return head + read_body(connection, head)
+
+
+def read_body(connection, head):
     length = 0
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
@@ -59,7 +63,7 @@ def read_response(connection):
     body = b""
     while len(body) < length and (more := connection.recv(length - len(body))):
         body += more
-    return head + body
+    return body
 
 
 # --- ways out: each gives a connected socket, or raises -------------------------------------------
@@ -77,7 +81,7 @@ def by_connect(authority):
     connection.sendall(b"CONNECT " + raw(authority) + b" HTTP/1.1\r\nHost: " + raw(authority) + b"\r\n\r\n")
     head = read_head(connection)
     if b" 200 " not in head.split(b"\r\n")[0] + b" ":
-        raise Refused((head + read_all(connection)).decode("latin-1")[:300] or "closed")
+        raise Refused((head + read_body(connection, head)).decode("latin-1")[:300] or "closed")
     return connection
 
 

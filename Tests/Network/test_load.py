@@ -49,7 +49,7 @@ def test_tunnels_beyond_the_bound_wait(suite):
 
 def test_flat_memory_with_much_through_one_tunnel(suite):
     world = suite.main
-    size = (10 << 30) if suite.long else (2 << 30)
+    size = (10 << 30) if suite.long else (1 << 30) if suite.user else (2 << 30)
     session = world.session_of("reach")
     small = "python3 -c 'import sys; sys.path.insert(0, \"/agent\"); import inside; " \
             "c = inside.reach(\"connect\", \"tools.example:1009\"); c.settimeout(60); c.sendall(b\"{0}\\n\"); t = 0\n" \
