@@ -122,7 +122,8 @@ let package = Package(
             linkerSettings: [boundAtStart]),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
         .testTarget(
-            name: "EgressTests", dependencies: ["Egress", "Settings"], swiftSettings: strict),
+            name: "EgressTests", dependencies: ["Egress", "Settings"] + nio,
+            swiftSettings: strict),
         .testTarget(
             name: "AgentProtocolsTests",
             dependencies: ["API", "AgentProtocols", "Sandbox", "Settings"],

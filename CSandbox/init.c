@@ -159,7 +159,7 @@ static bool input_waits(const struct csandbox_init *init) {
 }
 
 // -1 where nothing is wanted: poll reports hang-ups even when asked for nothing. How many.
-static nfds_t fill_slots(const struct csandbox_init *init, struct pollfd slots[SLOT_COUNT]) {
+static nfds_t fill_slots(struct csandbox_init *init, struct pollfd slots[SLOT_COUNT]) {
     const struct csandbox_link *link = &init->link;
     slots[SLOT_SIGNALS] = (struct pollfd){.fd = init->signal_fd, .events = POLLIN};
     slots[SLOT_LISTEN] = (struct pollfd){.fd = init->listen_fd, .events = POLLIN};

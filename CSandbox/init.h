@@ -154,6 +154,7 @@ struct csandbox_network {
     uint64_t admitted;  // connections that the supervisor takes, in all since its HELLO
     uint64_t handed;    // connections that it got
     bool names_waiting; // datagrams lie in the socket
+    bool unwatched;     // the link was blocked when poll was asked
     uint16_t serial;    // of the newest query
     unsigned query_count;
     uint64_t queries[CSANDBOX_QUERIES_MAX]; // offsets of those that have no answer yet
@@ -208,7 +209,7 @@ int csandbox_network_open(struct csandbox_network *_Nonnull network,
 // A supervisor has said hello: nothing of the one before holds.
 void csandbox_network_reset(struct csandbox_network *_Nonnull network);
 // Fills CSANDBOX_LISTENERS_MAX + 1 places at most; how many.
-unsigned csandbox_network_fill(const struct csandbox_init *_Nonnull init,
+unsigned csandbox_network_fill(struct csandbox_init *_Nonnull init,
                                struct pollfd *_Nonnull slots);
 void csandbox_network_serve(struct csandbox_init *_Nonnull init,
                             const struct pollfd *_Nonnull slots);

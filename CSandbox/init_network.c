@@ -103,9 +103,10 @@ uint64_t csandbox_network_resume(struct csandbox_network *network, uint64_t now)
     return network->again_at != 0 ? network->again_at : UINT64_MAX;
 }
 
-unsigned csandbox_network_fill(const struct csandbox_init *init, struct pollfd *slots) {
-    const struct csandbox_network *network = &init->network;
+unsigned csandbox_network_fill(struct csandbox_init *init, struct pollfd *slots) {
+    struct csandbox_network *network = &init->network;
     if (network->listener_count == 0) return 0;
+    network->unwatched = init->link.blocked;
     for (unsigned i = 0; i < network->listener_count; i++)
         slots[i] = (struct pollfd){
             .fd = takes_connections(init) ? network->listeners[i] : -1, .events = POLLIN};
@@ -130,9 +131,15 @@ static void hand_over(struct csandbox_init *init, int listener) {
 // One connection of each listener, in turns, so that a busy port does not keep another one waiting.
 void csandbox_network_serve(struct csandbox_init *init, const struct pollfd *slots) {
     struct csandbox_network *network = &init->network;
+    struct pollfd fresh[CSANDBOX_LISTENERS_MAX + 1];
     const unsigned count = network->listener_count, first = network->first;
     unsigned taken = 0;
     if (count == 0) return;
+    // The link takes something again: before the log fills it up, which it may do every time.
+    if (network->unwatched && takes_anything(init)) {
+        if (poll(fresh, csandbox_network_fill(init, fresh), 0) < 0) return;
+        slots = fresh;
+    }
     for (unsigned i = 0; i < count && taken < CSANDBOX_GUESTS_PER_TURN; i++) {
         const unsigned index = (first + i) % count;
         if (slots[index].revents == 0 || !takes_connections(init)) continue;

@@ -88,6 +88,7 @@ static void arrive(uint32_t seed) {
                  (const struct sockaddr *)&names_address, sizeof names_address);
     (void)connect(client, (const struct sockaddr *)&listener_address, length);
     close(client);
+    init.network.unwatched = seed % 2 == 0;
     csandbox_network_serve(&init, slots);
 }
 

@@ -125,6 +125,7 @@ def test_resume_by_four_characters_and_files(world):
     terminal.wait("You > ")
     terminal.type("Read the file and add 10 to the number")
     terminal.wait("The file contains 42. Adding 10 gives us 52. I've updated data.txt.")
+    terminal.wait("You > ", 2)  # before that, Ctrl+C would be for the turn
     terminal.key("C-c")
     terminal.wait("saved. Resume with")
 

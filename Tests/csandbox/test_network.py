@@ -491,6 +491,57 @@ for i in range(20): s.sendto(b'%d' % i, ('127.0.0.1', 53))""")
         assert init.output().count(b"x") == 900000
 
 
+def test_queries_stay_where_they_are_while_nobody_reads(world):
+    with network(world) as (init, inside):
+        inside.begin("""
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(45): s.sendto(b'%d ' % i + bytes(4000), ('127.0.0.1', 53)); time.sleep(0.005)""")
+        time.sleep(1.5)  # init's socket takes about 25 of them
+        inside.wait()
+        init.until(lambda: len(init.queries) == 45)
+        assert [int(data.split()[0]) for _, data in init.queries] == list(range(45))
+
+
+def test_output_does_not_keep_connections_waiting(world):
+    """More output than the supervisor takes, until a connection and a name have come through."""
+    with network(world) as (init, inside):
+        inside.begin("""
+done = False
+def pour():
+    while not done: os.write(1, b'x' * 65535 + b'\\n')
+thread = threading.Thread(target=pour); thread.start()
+try:
+    time.sleep(0.5)
+    for i in range(5):
+        s = connect('198.18.0.9', 443); s.settimeout(60); s.sendall(b'hi'); s.recv(1)
+        u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.settimeout(60)
+        u.sendto(b'q', ('127.0.0.1', 53)); u.recv(1)
+finally: done = True
+thread.join()""")
+        init.admit(100)
+        poured = answered = connected = 0
+        deadline = time.monotonic() + wire.DEADLINE
+        while answered < 5 or connected < 5:
+            assert time.monotonic() < deadline, (connected, answered, poured)
+            if init.step().type == wire.LOG:
+                time.sleep(0.003)  # slower than the agent, so that there always is more to send
+                poured += len(init.records)
+                init.records.clear()
+                init.acknowledge()
+            while init.guests:
+                with init.guests.pop() as guest:
+                    guest.sendall(b"x")
+                    connected += 1
+            while init.queries:
+                init.reply(init.queries.pop()[0], b"a")
+                answered += 1
+        assert poured > 100, poured
+        while not inside.said():
+            init.step()
+            init.acknowledge()
+        inside.wait()
+
+
 FLOOD = r"""
 import os, socket, sys, threading
 kind, count = sys.argv[1], int(sys.argv[2])

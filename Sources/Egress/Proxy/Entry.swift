@@ -101,6 +101,7 @@ final class TransparentEntry: ChannelInboundHandler, RemovableChannelHandler {
     private let address: IPAddress
     private let port: UInt16
     private var bytes = ByteBuffer()
+    private var words = FirstWords()
     /// Bytes wait until it is clear where they go.
     private var isDecided = false
 
@@ -130,9 +131,10 @@ final class TransparentEntry: ChannelInboundHandler, RemovableChannelHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var new = unwrapInboundIn(data)
+        let words = new.readableBytesView
         bytes.writeBuffer(&new)
         guard !isDecided else { return }
-        switch Inspection(of: bytes.readableBytesView) {
+        switch self.words.feed(words) {
         case .needsMore: break
         case .tls(let name?):
             guard let named = Destination(host: .name(name), port: port) else { return }
@@ -158,6 +160,7 @@ final class TransparentEntry: ChannelInboundHandler, RemovableChannelHandler {
     private func connect(to destination: Destination, _ context: ChannelHandlerContext) {
         isDecided = true
         let record = OpenRecord(.transparent, destination, in: session)
+        context.channel.holdReading()  // until the tunnel begins
         session.open(destination, record, on: context.eventLoop).assumeIsolated()
             .whenComplete { [self] result in
                 guard context.channel.isActive else {

@@ -1,8 +1,9 @@
 internal import NIOCore
 
 /// Ties the reading of one channel to the writing of another: bytes are taken from a peer only
-/// while the other one takes them, so memory stays bounded however slow either is. It stands next
-/// to the socket; both channels run on one event loop.
+/// while the other one takes them, so memory stays bounded however slow either is. Without another
+/// one, a peer that does not read its answers is not read either. It stands next to the socket;
+/// both channels run on one event loop.
 final class FlowGate: ChannelDuplexHandler {
     typealias InboundIn = NIOAny
     typealias OutboundIn = NIOAny
@@ -55,7 +56,7 @@ final class FlowGate: ChannelDuplexHandler {
     }
 
     private var mayRead: Bool {
-        !isHeld && partner?.context?.channel.isWritable != false
+        !isHeld && (partner ?? self).context?.channel.isWritable != false
     }
 
     private func readOn() {
@@ -76,7 +77,7 @@ final class FlowGate: ChannelDuplexHandler {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        partner?.readOn()
+        (partner ?? self).readOn()
         context.fireChannelWritabilityChanged()
     }
 

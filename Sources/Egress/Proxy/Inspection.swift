@@ -18,6 +18,10 @@ enum Inspection: Sendable, Hashable {
 
     /// - Parameter bytes: all that the client has said.
     init(of bytes: some Collection<UInt8>) {
+        if let early = Self.hiddenTLS(Array(bytes.prefix(5))) {
+            self = early
+            return
+        }
         switch RequestSniff(bytes) {
         case .needMore: self = .needsMore
         case .socks5: self = .other
@@ -27,13 +31,32 @@ enum Inspection: Sendable, Hashable {
         case .http1, .other: self = Self.line(Array(bytes.prefix(Self.longestLine)))
         case .tls:
             var reader = ClientHelloReader()
-            switch reader.feed(bytes) {
-            case .needMore: self = .needsMore
-            case .notTLS: self = .other
-            case .hello(let hello): self = .tls(hello.serverName)
-            case .malformed(let text): self = .refused("TLS: \(text)")
-            }
+            self.init(reader.feed(bytes))
         }
+    }
+
+    /// What a reader of hellos says.
+    init(_ hello: ClientHello.Inspection?) {
+        switch hello {
+        case nil, .needMore?: self = .needsMore
+        case .notTLS?: self = .refused("TLS that does not begin with a hello")
+        case .hello(let hello)?: self = .tls(hello.serverName)
+        case .malformed(let text)?: self = .refused("TLS: \(text)")
+        }
+    }
+
+    /// Servers take a hello after an alert or a change of ciphers, and some take that of SSL 2,
+    /// which has no name: with either in front, the name would not be seen.
+    private static func hiddenTLS(_ start: [UInt8]) -> Inspection? {
+        guard let first = start.first else { return nil }
+        if [0x14, 0x15, 0x17, 0x18].contains(first) {
+            guard start.count >= 2 else { return .needsMore }
+            return start[1] == 3 ? .refused("TLS that does not begin with a hello") : nil
+        }
+        guard first & 0x80 != 0 else { return nil }
+        guard start.count == 5 else { return .needsMore }
+        let isHello = start[2] == 1 && (start[3] == 3 || start[3...4] == [0, 2])
+        return isHello ? .refused("a hello of SSL 2") : nil
     }
 
     /// HTTP is whatever any server could take for a request: some skip blanks and empty lines at

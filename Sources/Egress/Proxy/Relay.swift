@@ -47,6 +47,13 @@ final class Relay: ChannelInboundHandler, RemovableChannelHandler {
 }
 
 extension Channel {
+    /// Reads nothing more until its `FlowGate` is released.
+    ///
+    /// On the channel's event loop.
+    func holdReading() {
+        (try? pipeline.syncOperations.handler(type: FlowGate.self))?.hold()
+    }
+
     /// Closes once everything that was written is with the kernel. A plain close drops what waits,
     /// and so does one of the output when the input has ended.
     ///

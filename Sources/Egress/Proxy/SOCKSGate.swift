@@ -95,6 +95,7 @@ final class SOCKSGate: ChannelInboundHandler, RemovableChannelHandler {
         to destination: Destination, _ record: OpenRecord, _ context: ChannelHandlerContext
     ) {
         state = .connecting
+        context.channel.holdReading()  // until the tunnel begins
         session.open(destination, record, on: context.eventLoop).assumeIsolated()
             .whenComplete { [self] result in
                 guard context.channel.isActive else {

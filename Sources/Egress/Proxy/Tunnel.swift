@@ -59,13 +59,15 @@ final class FirstBytes: ChannelInboundHandler, RemovableChannelHandler {
     private let tunnel: Tunnel
     private var bytes = ByteBuffer()
     private var hasEnded = false
+    private var words = FirstWords()
 
     init(of tunnel: Tunnel) { self.tunnel = tunnel }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var new = unwrapInboundIn(data)
+        let words = new.readableBytesView
         bytes.writeBuffer(&new)
-        switch Inspection(of: bytes.readableBytesView) {
+        switch self.words.feed(words) {
         case .needsMore: break
         case .tls(let name): tls(name, context)
         case .http: http(context)
