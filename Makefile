@@ -9,8 +9,9 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib/superserve
 sharedir = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: build run test test-unit test-isolation test-isolation-long test-integration test-crash chaos \
-    test-vm test-power-cut test-newcomer test-outside analyze fuzz bench bench-isolation bench-recovery bench-tunnel fmt lint install uninstall clean
+.PHONY: build run test test-unit test-isolation test-isolation-long test-integration test-network test-network-long \
+    test-crash chaos test-vm test-power-cut test-newcomer test-outside analyze fuzz bench bench-isolation bench-recovery \
+    bench-tunnel fmt lint install uninstall clean
 
 build:
 	@scripts/bootstrap build
@@ -34,6 +35,14 @@ test-isolation-long:
 
 test-integration:
 	@scripts/test integration leaks
+
+# Needs root: networks of its own, nginx, a name server.
+test-network:
+	@scripts/test network leaks
+
+# The same with 10 GB through one tunnel and ten minutes of random bytes.
+test-network-long:
+	@NETWORK_FLAGS=--long scripts/test network leaks
 
 test-crash:
 	@scripts/test crash leaks

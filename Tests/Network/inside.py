@@ -52,6 +52,10 @@ def read_head(connection):
 def read_response(connection):
     """Head and body of one answer with a length, or all there is."""
     head = read_head(connection)
+    return head + read_body(connection, head)
+
+
+def read_body(connection, head):
     length = 0
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
@@ -59,7 +63,7 @@ def read_response(connection):
     body = b""
     while len(body) < length and (more := connection.recv(length - len(body))):
         body += more
-    return head + body
+    return body
 
 
 # --- ways out: each gives a connected socket, or raises -------------------------------------------
@@ -77,7 +81,7 @@ def by_connect(authority):
     connection.sendall(b"CONNECT " + raw(authority) + b" HTTP/1.1\r\nHost: " + raw(authority) + b"\r\n\r\n")
     head = read_head(connection)
     if b" 200 " not in head.split(b"\r\n")[0] + b" ":
-        raise Refused((head + read_all(connection)).decode("latin-1")[:300] or "closed")
+        raise Refused((head + read_body(connection, head)).decode("latin-1")[:300] or "closed")
     return connection
 
 
@@ -322,6 +326,26 @@ def upload(way, authority, size):
         return {"said": read_all(connection).decode(), "sent": f"{size} {digest.hexdigest()}\n"}
 
 
+def half_close(way, authority, data):
+    """The client's end at once, before the tunnel can be there; what comes back."""
+    if way == "itself":
+        with by_itself(authority) as connection:
+            connection.sendall(raw(data))
+            connection.shutdown(socket.SHUT_WR)
+            return read_all(connection)
+    with reach(way, authority) as connection:
+        connection.sendall(raw(data))
+        connection.shutdown(socket.SHUT_WR)
+        return read_all(connection)
+
+
+def left(count, data):
+    """Clients that say a part of something to the proxy, or nothing, and leave."""
+    for _ in range(count):
+        with to_proxy() as connection:
+            connection.sendall(raw(data))
+
+
 def download(way, authority, size, slow=False):
     """Half-close of the server with much before it, while the client may still write."""
     digest, total = hashlib.sha256(), 0
@@ -385,6 +409,27 @@ def tunnels(count, authority, hold=0.0):
     return {"opened": len(opened), "alive": alive, "failed": failed[:5], "seconds": took}
 
 
+def crowd(count, authority):
+    """Tunnels that all come at once, each for a moment."""
+    failed = []
+
+    def one(number):
+        try:
+            with reach("connect", authority) as connection:
+                connection.settimeout(60)
+                connection.sendall(b"\x01")
+                if connection.recv(1) != b"\x01":
+                    raise Refused("no echo")
+                time.sleep(0.1)
+        except Exception as error:  # noqa: BLE001 - counted
+            failed.append(f"{number}: {type(error).__name__}: {error}")
+    global PATIENCE
+    PATIENCE = 60
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        list(pool.map(one, range(count)))
+    return {"served": count - len(failed), "failed": failed[:5]}
+
+
 def hold(authorities, path):
     """Opens tunnels, says so in a file, and waits until they are cut: how each ended."""
     connections = [reach(way, authority) for way, authority in authorities]
@@ -403,7 +448,7 @@ def hold(authorities, path):
     return {"ends": ends}
 
 
-def keep_trying(authority, address, path, host):
+def keep_trying(authority, path, host):
     """One process over a restart of the supervisor: a tunnel, then new connections by a name and by an address that
     the name had before, until all work again."""
     old = reach("connect", authority)

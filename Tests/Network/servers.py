@@ -72,7 +72,7 @@ class Acceptor:
 
     @staticmethod
     def serve(function, connection):
-        with connection, contextlib.suppress(OSError, ValueError, struct.error):
+        with connection, contextlib.suppress(OSError, ValueError, IndexError, struct.error):
             function(connection)
 
 
@@ -118,13 +118,13 @@ class Held:
     def __init__(self):
         self.lock = threading.Lock()
         self.open = 0
-        self.total = 0
+        self.most = 0
         self.ended = []
 
     def serve(self, connection):
         with self.lock:
             self.open += 1
-            self.total += 1
+            self.most = max(self.most, self.open)
         try:
             while data := connection.recv(65536):
                 connection.sendall(data)

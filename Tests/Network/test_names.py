@@ -1,8 +1,10 @@
 """Names: what the session's resolver says, what the real one is asked, and names that change where they lead."""
 
+import threading
+import time
+
 import internet
 from harness import check, equal
-from servers import Names
 
 
 def test_answers_of_the_sessions_resolver(suite):
@@ -68,21 +70,10 @@ def test_a_slow_name_server_keeps_nobody_else_waiting(suite):
     session = world.session_of("strict")
     rows = {str(number): ("get", {"way": "connect", "authority": f"slow{number}.good.example:80", "token": "slow"})
             for number in range(8)}
-    waiting = world.start_call(session, "table", **rows) if False else None
-    del waiting
-    from threading import Thread
-    thread = Thread(target=lambda: world.table(session, rows), daemon=True)
+    thread = threading.Thread(target=world.table, args=(session, rows), daemon=True)
     thread.start()
-    import time
     began = time.monotonic()
     said = world.call(world.session_of("reach"), "get", way="connect", authority="www.example:80", token="quick")
     check("uri=/quick" in said, said[:300])
     check(time.monotonic() - began < 4, "another session waits for it")
     thread.join(60)
-
-
-def test_the_name_server_of_the_tests_itself(suite):
-    """The control of "nothing was asked": what the host asks arrives."""
-    del suite
-    names = Names(None)
-    equal(names.wire("a.b"), b"\x01a\x01b\0")

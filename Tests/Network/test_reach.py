@@ -3,7 +3,7 @@
 import hashlib
 import os
 
-from harness import check, equal
+from harness import check, equal, eventually
 from servers import pattern
 
 PYTHON = "import sys, {0}; print({1})"
@@ -101,6 +101,28 @@ def test_half_close_with_much_before_it(suite):
         equal(found["said"], found["sent"], f"{way}, up")
         found = world.call(world.session_of("reach"), "download", way=way, authority="tools.example:1009", size=size)
         equal(found, {"total": size, "hash": digest.hexdigest()}, f"{way}, down")
+
+
+def test_half_close_at_once(suite):
+    """A client that ends before it said anything whole, or anything at all: the server hears of it and answers."""
+    world = suite.main
+    rows = {f"{way} {data!r}": ("half_close", {"way": way, "authority": "tools.example:7", "data": data})
+            for way in ("connect", "socks", "itself") for data in ("", "word", "\x01bytes", "GET /", "\x16\x03")}
+    for name, found in world.table(world.session_of("reach"), rows).items():
+        check("error" not in found, f"{name}: {found}")
+        equal(repr(found["said"]), name.split(" ", 1)[1], name)
+    # No end of such a connection may be missed: the other side holds none open, and neither does superserved.
+    equal(world.call(world.session_of("reach"), "half_close", way="itself", authority="tools.example:1007", data=""), "")
+    eventually(lambda: suite.net.held.open == 0, "the server's end")
+
+
+def test_clients_that_leave_early_cost_nothing(suite):
+    world = suite.main
+    session = world.session_of("reach")
+    for data in ("", "\x05", "\x05\x01\x00\x05\x01", "GET", "GET http://www.example/ HTTP/1.1\r\nHo", "CONNECT www.example:80"):
+        before = world.memory()[1]
+        world.call(session, "left", count=50, data=data)
+        eventually(lambda: world.memory()[1] <= before + 5, f"descriptors after {data!r}", 10)
 
 
 def test_slow_readers_and_writers(suite):

@@ -7,8 +7,8 @@ from harness import check, equal
 
 def test_mischief(suite):
     world = suite.main
-    seconds, seed = (600 if suite.long else 60), 20261123
-    with world.session("reach") as session, world.session("strict") as other:
+    seconds, seed = (600 if suite.long else 12 if suite.user else 40), 20261123
+    with world.session("reach") as session, world.session("reach") as other:
         world.call(session, "mischief", seed=seed, seconds=2)
         pid, (memory, descriptors) = world.process.pid, world.memory()
         busy = world.start_call(session, "mischief", seed=seed + 1, seconds=seconds)

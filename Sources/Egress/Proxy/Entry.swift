@@ -82,6 +82,12 @@ final class ProxyEntry: ChannelInboundHandler, RemovableChannelHandler {
         context.fireChannelRead(data)
         pipeline.removeHandler(self, promise: nil)
     }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        // A client that leaves without a word.
+        if case .inputClosed? = event as? ChannelEvent { context.close(promise: nil) }
+        context.fireUserInboundEventTriggered(event)
+    }
 }
 
 /// A connection of a program that knows of no proxy. The address that it dialled stands for a name,
@@ -180,10 +186,7 @@ final class TransparentEntry: ChannelInboundHandler, RemovableChannelHandler {
         } catch {
             return tunnel.refuse(EgressRefusal(.badAnswer, "\(error)"), answer: nil)
         }
-        if bytes.readableBytes > 0 {
-            context.fireChannelRead(wrapInboundOut(bytes))
-            context.fireChannelReadComplete()
-        }
+        tunnel.handOver(bytes, context)
         context.pipeline.syncOperations.removeHandler(self, promise: nil)
     }
 
@@ -200,6 +203,12 @@ final class TransparentEntry: ChannelInboundHandler, RemovableChannelHandler {
             context.write(NIOAny(FirstBytes.accessDenied), promise: nil)
         }
         context.channel.closeAfterFlush(mode: .all)
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        // One that has not said yet where it wants to go.
+        if case .inputClosed? = event as? ChannelEvent, !isDecided { context.close(promise: nil) }
+        context.fireUserInboundEventTriggered(event)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

@@ -13,6 +13,8 @@ final class FlowGate: ChannelDuplexHandler {
     private var context: ChannelHandlerContext?
     private var isHeld: Bool
     private var readIsWaiting = false
+    /// The peer has said that it sends nothing more. Handlers that come later do not hear of it.
+    private(set) var inputHasEnded = false
 
     /// - Parameter isHeld: nothing is read until `release`.
     init(isHeld: Bool = false) { self.isHeld = isHeld }
@@ -77,6 +79,11 @@ final class FlowGate: ChannelDuplexHandler {
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         (partner ?? self).readOn()
         context.fireChannelWritabilityChanged()
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .inputClosed? = event as? ChannelEvent { inputHasEnded = true }
+        context.fireUserInboundEventTriggered(event)
     }
 
     func channelInactive(context: ChannelHandlerContext) {

@@ -106,6 +106,7 @@ extension HTTPGate {
             channel.flush()
             client.flush()
         }
+        repeatEnd(context.eventLoop, client)
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {

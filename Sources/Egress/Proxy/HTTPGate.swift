@@ -234,6 +234,16 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
             context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
             exchange = nil
             leave(context, record) { try tunnel.begin() }
+            repeatEnd(context.eventLoop, context.channel)
+        }
+    }
+
+    /// Tells those who came into the pipeline of a client that has ended already, after the decoder
+    /// has handed over what it had not read: in the loop's next turn.
+    func repeatEnd(_ eventLoop: any EventLoop, _ client: any Channel) {
+        guard gate.inputHasEnded else { return }
+        eventLoop.assumeIsolated().execute {
+            client.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
         }
     }
 

@@ -122,10 +122,7 @@ final class SOCKSGate: ChannelInboundHandler, RemovableChannelHandler {
         } catch {
             return tunnel.refuse(EgressRefusal(.badAnswer, "\(error)"), answer: nil)
         }
-        if bytes.readableBytes > 0 {
-            context.fireChannelRead(wrapInboundOut(bytes))
-            context.fireChannelReadComplete()
-        }
+        tunnel.handOver(bytes, context)
         context.pipeline.syncOperations.removeHandler(self, promise: nil)
     }
 
@@ -140,6 +137,17 @@ final class SOCKSGate: ChannelInboundHandler, RemovableChannelHandler {
 
     private func write(_ bytes: [UInt8], _ context: ChannelHandlerContext) {
         context.writeAndFlush(NIOAny(ByteBuffer(bytes: bytes)), promise: nil)
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .inputClosed? = event as? ChannelEvent {
+            switch state {
+            case .greeting, .request: context.close(promise: nil)
+            // The tunnel, or the end of what is being written, sees to it.
+            case .connecting, .done: break
+            }
+        }
+        context.fireUserInboundEventTriggered(event)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

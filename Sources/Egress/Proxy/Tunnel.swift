@@ -26,6 +26,20 @@ struct Tunnel {
         client.closeFuture.assumeIsolated().whenComplete { _ in record.end() }
     }
 
+    /// Gives the tunnel what the client said before it was there, and the end of it if it has ended
+    /// already. Called with the context of the handler whose place the tunnel takes.
+    func handOver(_ early: ByteBuffer, _ context: ChannelHandlerContext) {
+        if early.readableBytes > 0 {
+            context.fireChannelRead(NIOAny(early))
+            context.fireChannelReadComplete()
+        }
+        if clientHasEnded { context.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
+    }
+
+    private var clientHasEnded: Bool {
+        (try? client.pipeline.syncOperations.handler(type: FlowGate.self))?.inputHasEnded == true
+    }
+
     /// Ends both sides because of what the client said.
     func refuse(_ refusal: EgressRefusal, answer: ByteBuffer?) {
         record.end(refusal)
@@ -44,6 +58,7 @@ final class FirstBytes: ChannelInboundHandler, RemovableChannelHandler {
 
     private let tunnel: Tunnel
     private var bytes = ByteBuffer()
+    private var hasEnded = false
     private var words = FirstWords()
 
     init(of tunnel: Tunnel) { self.tunnel = tunnel }
@@ -64,8 +79,11 @@ final class FirstBytes: ChannelInboundHandler, RemovableChannelHandler {
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         // A client that ends before it said anything whole: pass on what there is.
-        if case .inputClosed? = event as? ChannelEvent { relay(context) }
-        context.fireUserInboundEventTriggered(event)
+        guard case .inputClosed? = event as? ChannelEvent else {
+            return context.fireUserInboundEventTriggered(event)
+        }
+        hasEnded = true
+        relay(context)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -121,6 +139,8 @@ final class FirstBytes: ChannelInboundHandler, RemovableChannelHandler {
             context.fireChannelReadComplete()
             bytes.clear()
         }
+        // While this handler has a place in the pipeline: afterwards nobody would hear it.
+        if hasEnded { context.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
         pipeline.removeHandler(self, promise: nil)
     }
 }
