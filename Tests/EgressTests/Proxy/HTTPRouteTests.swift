@@ -170,35 +170,3 @@ struct HTTPRouteTests {
         #expect(answer.version == version)
     }
 }
-
-@Suite("What a client's first bytes are")
-struct InspectionTests {
-    @Test(arguments: [
-        ("", Inspection.needsMore), ("GET /", .needsMore), ("GET / HTTP/1.1\r\n", .http),
-        ("GET / HTTP/1.0\n", .http), ("EHLO host.example\r\n", .other), ("SSH-2.0-x\r\n", .other),
-        ("PASS some thing\r\n", .other), ("\u{5}\u{1}\u{0}", .other),
-    ])
-    func text(_ bytes: String, _ expected: Inspection) {
-        #expect(Inspection(of: Array(bytes.utf8)) == expected)
-    }
-
-    @Test func whatCannotBeReadIsRefused() {
-        for bytes in [
-            Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8),
-            Array("GET /".utf8) + [UInt8](repeating: 0x61, count: 20_000),
-            [0x16, 3, 1, 0, 4, 9, 9, 9, 9], [0x15, 3, 1, 0, 2, 1, 0], [0x14, 3, 3, 0, 1, 1],
-            [0x80, 0x2e, 1, 3, 1, 0], [0x80, 0x2e, 1, 0, 2, 0],
-        ] {
-            let result = Inspection(of: bytes)
-            guard case .refused = result else {
-                Issue.record("\(result) for \(bytes.prefix(20))")
-                continue
-            }
-            // Nothing of it is passed on before it is whole, however it is cut.
-            var words = FirstWords()
-            var last = Inspection.needsMore
-            for byte in bytes where last == .needsMore { last = words.feed([byte]) }
-            #expect(last != .other && last != .needsMore, "\(bytes.prefix(20))")
-        }
-    }
-}
