@@ -11,6 +11,7 @@ byte of a new connection to one byte of answer. Each round measures all three; m
 import argparse
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -46,7 +47,7 @@ if mode == "delay":
     for _ in range(count):
         began = time.monotonic()
         with connect() as one:
-            one.sendall(b"1")
+            one.sendall(b"1\n")  # whole lines are passed on at once
             assert one.recv(1) == b"1"
         times.append((time.monotonic() - began) * 1000)
     times.sort()
@@ -119,20 +120,8 @@ def show(title, unit, found):
         print(f"  {name:12} {middle:10.2f} {unit}   {middle / base:6.2f} x direct", flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--megabytes", type=int, default=512)
-    parser.add_argument("--requests", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--bin", default=os.path.join(HERE, "../.build/release"))
-    options = parser.parse_args()
-    os.environ["SUPERSERVE_BIN"] = os.path.abspath(options.bin)
+def compare(options, port):
     import harness
-    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    port = listener.getsockname()[1]
-    if os.fork() == 0:
-        serve(listener)
-    listener.close()
     with tempfile.TemporaryDirectory() as directory, \
             harness.World(config=f'private_destinations: ["127.0.0.1:{port}"]') as world:
         world.agent(
@@ -175,6 +164,27 @@ def main():
             process.kill()
         else:
             print("tinyproxy is not installed (apt-get install tinyproxy)")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--megabytes", type=int, default=512)
+    parser.add_argument("--requests", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bin", default=os.path.join(HERE, "../.build/release"))
+    options = parser.parse_args()
+    os.environ["SUPERSERVE_BIN"] = os.path.abspath(options.bin)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    port = listener.getsockname()[1]
+    server = os.fork()
+    if server == 0:
+        serve(listener)
+    listener.close()
+    try:
+        compare(options, port)
+    finally:
+        os.kill(server, signal.SIGKILL)
+        os.waitpid(server, 0)
 
 
 if __name__ == "__main__":

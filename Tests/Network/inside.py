@@ -562,6 +562,20 @@ def upgrade(way):
     return {"head": head.decode(), "greeting": greeting.decode(), "back": back.decode("latin-1")}
 
 
+def single_bytes(way):
+    """Words that end no line, each answered; then a request that comes in two pieces."""
+    with reach(way, "tools.example:7") as connection:
+        answers = b""
+        for word in (b"1", b"GET", b" / HTTP/1.1\r\n"):
+            connection.sendall(word)
+            answers += connection.recv(100)
+    with reach(way, "www.example:80") as connection:
+        connection.sendall(b"GE")
+        time.sleep(2)
+        connection.sendall(b"T /pieces HTTP/1.1\r\nHost: www.example\r\nConnection: close\r\n\r\n")
+        return {"answers": answers.decode(), "pieces": read_all(connection).decode("latin-1")}
+
+
 def first_word(way):
     """A server that speaks first."""
     with reach(way, "tools.example:25") as connection:

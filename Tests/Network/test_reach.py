@@ -89,6 +89,14 @@ def test_a_server_that_speaks_first(suite):
         equal(found, {"greeting": "220 mail.example ready\r\n", "answer": "250 EHLO me\r\n"}, way)
 
 
+def test_words_without_an_end_of_line(suite):
+    """What could begin a request reaches a server that answers it, and never becomes one."""
+    world = suite.main
+    for way in ("connect", "socks"):
+        found = world.call(world.session_of("reach"), "single_bytes", way=way)
+        equal(found, {"answers": "1GET / HTTP/1.1\r\n", "pieces": ""}, way)
+
+
 def test_half_close_with_much_before_it(suite):
     """50 MB before each end, nothing cut off, in both directions and both ways."""
     world = suite.main

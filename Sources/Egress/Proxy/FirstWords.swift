@@ -9,6 +9,14 @@ struct FirstWords {
     private var looks = 0
     private var hello: ClientHelloReader?
 
+    /// What has come so far may be passed on as it is: it names no host yet, and is no TLS.
+    var mayPassOn: Bool { hello == nil && bytes.first.map(Self.isText) == true }
+
+    /// Bytes that begin a word or a line, not a record of TLS.
+    private static func isText(_ byte: UInt8) -> Bool {
+        (0x09...0x0d).contains(byte) || (0x20...0x7e).contains(byte)
+    }
+
     /// Takes what has come and says what all of it is. After another result than `needsMore`, no
     /// more is to be fed.
     mutating func feed(_ new: some Collection<UInt8>) -> Inspection {

@@ -270,7 +270,10 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
         if case .connecting(let parts) = now.state {
             now.requestHasEnded = parts.contains { if case .end = $0 { true } else { false } }
         }
-        now.mustClose = now.mustClose || !now.requestHasEnded || now.asksForUpgrade
+        // After bytes that were no request, what follows may be anything.
+        now.mustClose =
+            now.mustClose || !now.requestHasEnded || now.asksForUpgrade
+            || refusal.cause == .malformed
         now.state = .refused(drained: 0)
         now.answerHasEnded = true
         exchange = now

@@ -36,6 +36,9 @@ final class OpenRecord {
 
     func status(_ code: Int) { record.status = code }
     func sent(_ count: Int) { record.sent += count }
+    /// The other side has said something.
+    var hasReceived: Bool { record.received > 0 }
+
     func received(_ count: Int) { record.received += count }
 
     /// Ends it as refused or failed.
