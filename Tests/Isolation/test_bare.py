@@ -34,6 +34,21 @@ PLACES = {
 }
 
 
+def has_mount(kind, place):
+    """Whether a file system of that kind is mounted there, or below, so that root could write to it."""
+    with open("/proc/self/mounts", encoding="ascii", errors="replace") as file:
+        mounts = [line.split() for line in file]
+    return any(of == kind and where.startswith(place) and "rw" in options.split(",")
+               for _, where, of, options, *_ in mounts)
+
+
+# What a container in which the tests run as root may keep from that root; whether it is there.
+CONTAINED = {
+    "sys-writable": ("a writable /sys", lambda: has_mount("sysfs", "/sys")),
+    "cgroup-writable": ("a writable cgroup", lambda: has_mount("cgroup2", "/sys") or has_mount("cgroup", "/sys")),
+    "device-files": ("the host's /dev", lambda: os.path.exists("/dev/kmsg") or os.path.exists("/dev/mem")),
+}
+
 # Calls that a kernel may be built without.
 CALLS = {"kernel-modules", "io-ports", "bpf"}
 
@@ -48,6 +63,8 @@ def judge(suite, names, found, said):
         place = PLACES.get(name)
         if found.get(name, ("",))[0] != "OPEN" and place and not os.path.exists(place):
             suite.skip(name, f"the host has no {place}")
+        elif name in CONTAINED and found.get(name, ("",))[0] == "SHUT" and not CONTAINED[name][1]():
+            suite.skip(name, f"the tests run without {CONTAINED[name][0]}")
         elif name in CALLS and "not implemented" in found.get(name, ("", ""))[1]:
             suite.skip(name, "the host's kernel is built without it")
         else:
