@@ -14,10 +14,12 @@
 
 #define LAST 600
 #define WAIT_MS 200
+// Where a process is killed at once, only a busy machine makes it last.
+#define KILL_MS 2000
 #define X32 0x40000000L
 
 // In a process of its own, which the call may end, stop or duplicate.
-static const char *outcome(void (*call)(long number, int fd), long number) {
+static const char *outcome(void (*call)(long number, int fd), long number, int wait_ms) {
     int ends[2], error = -1, status = 0;
     if (pipe(ends) < 0) return "broken";
     const pid_t pid = fork();
@@ -30,7 +32,7 @@ static const char *outcome(void (*call)(long number, int fd), long number) {
     close(ends[1]);
     // Some calls wait, and some of them with every signal blocked.
     struct pollfd answer = {.fd = ends[0], .events = POLLIN};
-    const bool ready = poll(&answer, 1, WAIT_MS) == 1;
+    const bool ready = poll(&answer, 1, wait_ms) == 1;
     const long got = ready ? read(ends[0], &error, sizeof error) : 0;
     close(ends[0]);
     if (!ready) (void)kill(pid, SIGKILL);
@@ -60,17 +62,19 @@ static void old(long number, int fd) {
 
 int print_calls(void) {
     for (long number = 0; number <= LAST; number++) {
-        printf("%ld %s\n", number, outcome(native, number));
+        printf("%ld %s\n", number, outcome(native, number, WAIT_MS));
         (void)fflush(stdout);
     }
 #if defined(__x86_64__)
-    for (long number = 0; number <= LAST; number++)
-        if (strcmp(outcome(native, number | X32), "killed") != 0)
-            printf("x32:%ld %s\n", number, outcome(native, number | X32));
+    for (long number = 0; number <= LAST; number++) {
+        const char *found = outcome(native, number | X32, KILL_MS);
+        if (strcmp(found, "killed") != 0) printf("x32:%ld %s\n", number, found);
+    }
     printf("x32 end\n");
-    for (long number = 0; number <= LAST; number++)
-        if (strcmp(outcome(old, number), "killed") != 0)
-            printf("i386:%ld %s\n", number, outcome(old, number));
+    for (long number = 0; number <= LAST; number++) {
+        const char *found = outcome(old, number, KILL_MS);
+        if (strcmp(found, "killed") != 0) printf("i386:%ld %s\n", number, found);
+    }
     printf("i386 end\n");
 #endif
     return 0;
