@@ -28,8 +28,7 @@ extension Supervisor {
         let rules = try NetworkEdit(edit)
         let id = try await resolve(text, caller: caller)
         try await requireOwner(id, caller, to: "change")
-        _ = try await ask(id) { .editNetwork(rules, caller, $0) } as SessionRecord
-        return try await ask(id) { .showNetwork($0) }
+        return try await ask(id) { .editNetwork(rules, caller, $0) }
     }
 
     /// Deletes the logs of sessions that are gone.

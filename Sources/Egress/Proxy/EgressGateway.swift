@@ -95,13 +95,7 @@ public final class EgressGateway: Sendable {
 
     /// The end that the client reached (getsockname(2)).
     private static func localAddress(_ descriptor: Int32) -> (IPAddress, UInt16)? {
-        SocketName(capacity: SocketName.size) { address, length in
-            getsockname(descriptor, address, length)
-        }?.parts
-    }
-
-    /// Ends the threads. Sessions must be closed before.
-    public func shutdown() async {
-        try? await group.shutdownGracefully()
+        let name = SocketName { getsockname(descriptor, $0, $1) }
+        return name.map { ($0.address, $0.port) }
     }
 }

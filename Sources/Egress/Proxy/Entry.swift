@@ -160,34 +160,18 @@ final class TransparentEntry: ChannelInboundHandler, RemovableChannelHandler {
     private func connect(to destination: Destination, _ context: ChannelHandlerContext) {
         isDecided = true
         let record = OpenRecord(.transparent, destination, in: session)
-        context.channel.holdReading()  // until the tunnel begins
-        session.open(destination, record, on: context.eventLoop).assumeIsolated()
-            .whenComplete { [self] result in
-                guard context.channel.isActive else {
-                    if case .success(let channel) = result { channel.close(promise: nil) }
-                    return record.end(EgressRefusal(.unreachable, "the client left"))
-                }
-                switch result {
-                case .failure(let error):
-                    record.end(EgressRefusal(error))
-                    answerRefusal(context)
-                case .success(let upstream):
-                    start(
-                        Tunnel(
-                            destination: destination, client: context.channel, upstream: upstream,
-                            record: record, session: session), context)
-                }
+        session.connect(context.channel, to: destination, record) { [self] result in
+            switch result {
+            case .failure(let refusal):
+                record.end(refusal)
+                answerRefusal(context)
+            case .success(let upstream):
+                let tunnel = Tunnel(
+                    destination: destination, client: context.channel, upstream: upstream,
+                    record: record, session: session)
+                tunnel.replace(context, early: bytes)
             }
-    }
-
-    private func start(_ tunnel: Tunnel, _ context: ChannelHandlerContext) {
-        do {
-            try tunnel.begin()
-        } catch {
-            return tunnel.refuse(EgressRefusal(.badAnswer, "\(error)"), answer: nil)
         }
-        tunnel.handOver(bytes, context)
-        context.pipeline.syncOperations.removeHandler(self, promise: nil)
     }
 
     private func refuse(_ refusal: EgressRefusal, _ context: ChannelHandlerContext) {

@@ -21,18 +21,16 @@ struct FirstWords {
     /// more is to be fed.
     mutating func feed(_ new: some Collection<UInt8>) -> Inspection {
         // A hello is read on from where it stands.
-        if hello != nil { return Inspection(hello?.feed(new)) }
+        if let result = hello?.feed(new) { return Inspection(result) }
         bytes += new
         looks += 1
         guard looks <= Self.maximumLooks else { return .refused("bytes that come one by one") }
-        let result = Inspection(of: bytes)
-        if result == .needsMore, RequestSniff(bytes) == .tls {
-            var reader = ClientHelloReader()
-            let state = Inspection(reader.feed(bytes))
+        guard RequestSniff(bytes) == .tls else { return Inspection(of: bytes) }
+        var reader = ClientHelloReader()
+        defer {
             hello = reader
             bytes = []
-            return state
         }
-        return result
+        return Inspection(reader.feed(bytes))
     }
 }

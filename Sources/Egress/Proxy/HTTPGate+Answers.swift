@@ -133,10 +133,7 @@ extension HTTPGate {
         record.status(refusal.httpStatus)
         record.end(refusal)
         let head = HTTPRequestHead(version: .http1_1, method: .GET, uri: "/")
-        for part in HTTPRoute.refusal(refusal, to: head, closing: true) {
-            context.write(wrapOutboundOut(part), promise: nil)
-        }
-        context.flush()
+        write(refusal, to: head, closing: true, context)
         context.channel.closeAfterFlush(mode: .all)
     }
 }

@@ -65,7 +65,7 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
     /// Puts HTTP at the end of a pipeline that has a `FlowGate` at its beginning.
     @discardableResult
     static func install(
-        in pipeline: ChannelPipeline.SynchronousOperations, after handler: (any ChannelHandler)?,
+        in pipeline: ChannelPipeline.SynchronousOperations, after handler: any ChannelHandler,
         _ mode: Mode, _ session: SessionEgress
     ) throws -> HTTPGate {
         let http = HTTPGate(mode, session, try pipeline.handler(type: FlowGate.self))
@@ -75,12 +75,7 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
         configuration.automaticallySetFramingHeaders = false
         let encoder = HTTPResponseEncoder(configuration: configuration)
         let order = HTTPServerPipelineHandler()
-        let all: [any ChannelHandler] = [decoder, encoder, order, http]
-        if let handler {
-            try pipeline.addHandlers(all, position: .after(handler))
-        } else {
-            try pipeline.addHandlers(all)
-        }
+        try pipeline.addHandlers([decoder, encoder, order, http], position: .after(handler))
         // The decoder goes last: it then hands over what it has not read.
         http.handlers = [order, encoder, decoder]
         return http
@@ -207,20 +202,14 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
         _ then: @escaping (any Channel) -> Void
     ) {
         guard let record = exchange?.record else { return }
-        gate.hold()
-        session.open(route.destination, record, on: context.eventLoop).assumeIsolated()
-            .whenComplete { [self] result in
-                guard let context = self.context, context.channel.isActive else {
-                    if case .success(let channel) = result { channel.close(promise: nil) }
-                    return record.end(.init(.unreachable, "the client left"))
-                }
-                switch result {
-                case .success(let channel): then(channel)
-                case .failure(let error):
-                    refuse(EgressRefusal(error), context)
-                    gate.release()
-                }
+        session.connect(context.channel, to: route.destination, record) { [self] result in
+            switch result {
+            case .success(let channel): then(channel)
+            case .failure(let refusal):
+                refuse(refusal, context)
+                gate.release()
             }
+        }
     }
 
     private func connect(_ route: HTTPRoute, _ context: ChannelHandlerContext) {
@@ -277,10 +266,18 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
         now.state = .refused(drained: 0)
         now.answerHasEnded = true
         exchange = now
-        for part in HTTPRoute.refusal(refusal, to: now.head, closing: now.mustClose) {
+        write(refusal, to: now.head, closing: now.mustClose, context)
+        finishIfDone(context)
+    }
+
+    /// Tells the client why.
+    func write(
+        _ refusal: EgressRefusal, to head: HTTPRequestHead, closing: Bool,
+        _ context: ChannelHandlerContext
+    ) {
+        for part in HTTPRoute.refusal(refusal, to: head, closing: closing) {
             context.write(wrapOutboundOut(part), promise: nil)
         }
         context.flush()
-        finishIfDone(context)
     }
 }

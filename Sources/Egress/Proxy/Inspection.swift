@@ -36,12 +36,12 @@ enum Inspection: Sendable, Hashable {
     }
 
     /// What a reader of hellos says.
-    init(_ hello: ClientHello.Inspection?) {
+    init(_ hello: ClientHello.Inspection) {
         switch hello {
-        case nil, .needMore?: self = .needsMore
-        case .notTLS?: self = .refused("TLS that does not begin with a hello")
-        case .hello(let hello)?: self = .tls(hello.serverName)
-        case .malformed(let text)?: self = .refused("TLS: \(text)")
+        case .needMore: self = .needsMore
+        case .notTLS: self = .refused("TLS that does not begin with a hello")
+        case .hello(let hello): self = .tls(hello.serverName)
+        case .malformed(let text): self = .refused("TLS: \(text)")
         }
     }
 

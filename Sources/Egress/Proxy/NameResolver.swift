@@ -27,7 +27,6 @@ actor NameResolver {
     /// - Parameter count: how many lookups of all sessions run at once.
     init(threads count: Int = 16) {
         threads = NIOThreadPool(numberOfThreads: count)
-        threads.start()
     }
 
     /// Every address of `name`, in the order of the host's resolver.
@@ -52,6 +51,7 @@ actor NameResolver {
         for (name, lookup) in names where !lookup.isRunning && running < Self.sessionShare {
             running += 1
             lookups[session]?[name]?.isRunning = true
+            threads.start()  // with the first lookup: most supervisors never need them
             Task { [threads] in
                 let outcome = try? await threads.runIfActive { Self.addresses(of: "\(name)") }
                 finish(

@@ -5,30 +5,21 @@ final class NameStream: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
     private let session: SessionEgress
-    private var bytes = ByteBuffer()
+    private var frames = DNSFrames()
 
     init(_ session: SessionEgress) { self.session = session }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        var new = unwrapInboundIn(data)
-        bytes.writeBuffer(&new)
-        while let length = bytes.getInteger(at: bytes.readerIndex, as: UInt16.self) {
-            // Nobody asks more than a packet holds.
-            guard length <= SessionEgress.maximumQuery else {
+        guard let queries = frames.feed(unwrapInboundIn(data).readableBytesView) else {
+            return context.close(promise: nil)
+        }
+        for query in queries {
+            let answer = session.answer(query)
+            guard !answer.isEmpty, let framed = DNSFrames.framed(answer) else {
                 return context.close(promise: nil)
             }
-            guard let query = bytes.getBytes(at: bytes.readerIndex + 2, length: Int(length)) else {
-                break
-            }
-            bytes.moveReaderIndex(forwardBy: 2 + Int(length))
-            let answer = session.answer(query)
-            guard !answer.isEmpty else { return context.close(promise: nil) }
-            var framed = context.channel.allocator.buffer(capacity: answer.count + 2)
-            framed.writeInteger(UInt16(answer.count))
-            framed.writeBytes(answer)
-            context.write(NIOAny(framed), promise: nil)
+            context.write(NIOAny(ByteBuffer(bytes: framed)), promise: nil)
         }
-        bytes.discardReadBytes()
         context.flush()
     }
 

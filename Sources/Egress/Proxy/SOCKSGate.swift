@@ -95,35 +95,19 @@ final class SOCKSGate: ChannelInboundHandler, RemovableChannelHandler {
         to destination: Destination, _ record: OpenRecord, _ context: ChannelHandlerContext
     ) {
         state = .connecting
-        context.channel.holdReading()  // until the tunnel begins
-        session.open(destination, record, on: context.eventLoop).assumeIsolated()
-            .whenComplete { [self] result in
-                guard context.channel.isActive else {
-                    if case .success(let channel) = result { channel.close(promise: nil) }
-                    return record.end(EgressRefusal(.unreachable, "the client left"))
-                }
-                switch result {
-                case .failure(let error): refuse(EgressRefusal(error), record, context)
-                case .success(let upstream):
-                    state = .done
-                    // The address that was bound is of no use to the client.
-                    write([5, 0, 0, 1, 0, 0, 0, 0, 0, 0], context)
-                    begin(
-                        Tunnel(
-                            destination: destination, client: context.channel, upstream: upstream,
-                            record: record, session: session), context)
-                }
+        session.connect(context.channel, to: destination, record) { [self] result in
+            switch result {
+            case .failure(let refusal): refuse(refusal, record, context)
+            case .success(let upstream):
+                state = .done
+                // The address that was bound is of no use to the client.
+                write([5, 0, 0, 1, 0, 0, 0, 0, 0, 0], context)
+                let tunnel = Tunnel(
+                    destination: destination, client: context.channel, upstream: upstream,
+                    record: record, session: session)
+                tunnel.replace(context, early: bytes)
             }
-    }
-
-    private func begin(_ tunnel: Tunnel, _ context: ChannelHandlerContext) {
-        do {
-            try tunnel.begin()
-        } catch {
-            return tunnel.refuse(EgressRefusal(.badAnswer, "\(error)"), answer: nil)
         }
-        tunnel.handOver(bytes, context)
-        context.pipeline.syncOperations.removeHandler(self, promise: nil)
     }
 
     private func refuse(

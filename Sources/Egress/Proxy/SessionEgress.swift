@@ -9,9 +9,6 @@ internal import Synchronization
 ///
 /// Safe to use from any thread; the calls for connections and queries never block.
 public final class SessionEgress: Sendable {
-    /// Bytes of a name query.
-    static let maximumQuery = 4096
-
     /// The way back to the session's init.
     public struct Link: Sendable {
         /// Lets init hand over this many connections in all since it was connected to.
@@ -150,7 +147,7 @@ public final class SessionEgress: Sendable {
 
     /// Connects to a destination if the policy allows it. What becomes of it is in `record`, but
     /// for its end.
-    func open(
+    private func open(
         _ destination: Destination, _ record: OpenRecord, on eventLoop: any EventLoop
     ) -> EventLoopFuture<any Channel> {
         let policy = policy
@@ -172,6 +169,22 @@ public final class SessionEgress: Sendable {
             }
             return dialled.channel
         }.nonisolated()
+    }
+
+    /// Connects for a client, of which nothing is read until a tunnel or an answer begins. One that
+    /// leaves meanwhile gets nothing: `then` is not called.
+    func connect(
+        _ client: any Channel, to destination: Destination, _ record: OpenRecord,
+        then: @escaping (Result<any Channel, EgressRefusal>) -> Void
+    ) {
+        client.holdReading()
+        open(destination, record, on: client.eventLoop).assumeIsolated().whenComplete { result in
+            guard client.isActive else {
+                if case .success(let upstream) = result { upstream.close(promise: nil) }
+                return record.end(EgressRefusal(.unreachable, "the client left"))
+            }
+            then(result.mapError { EgressRefusal($0) })
+        }
     }
 
     /// The answer to a name query: an address that stands for the name where any of its ports may

@@ -5,12 +5,10 @@ internal import Settings
 /// for IPv4 the address, for IPv6 four bytes of flow and the address.
 struct SocketName {
     /// Bytes that hold every kind of address.
-    static let size = MemoryLayout<sockaddr_storage>.size
+    private static let size = MemoryLayout<sockaddr_storage>.size
 
     let address: IPAddress
     let port: UInt16
-
-    var parts: (IPAddress, UInt16) { (address, port) }
 
     /// Nil for another family than IPv4 and IPv6, and for too few bytes.
     init?(_ bytes: UnsafeRawBufferPointer) {
@@ -28,14 +26,13 @@ struct SocketName {
 
     /// What `read` writes, a call like getsockname(2); nil where it fails.
     init?(
-        capacity: Int,
         _ read: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32
     ) {
-        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 8)
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.size, alignment: 8)
         defer { bytes.deallocate() }
         guard let base = bytes.baseAddress else { return nil }
-        var length = socklen_t(capacity)
+        var length = socklen_t(Self.size)
         guard read(base.assumingMemoryBound(to: sockaddr.self), &length) == 0 else { return nil }
-        self.init(UnsafeRawBufferPointer(rebasing: bytes[..<min(capacity, Int(length))]))
+        self.init(UnsafeRawBufferPointer(rebasing: bytes[..<min(Self.size, Int(length))]))
     }
 }

@@ -26,14 +26,20 @@ struct Tunnel {
         client.closeFuture.assumeIsolated().whenComplete { _ in record.end() }
     }
 
-    /// Gives the tunnel what the client said before it was there, and the end of it if it has ended
-    /// already. Called with the context of the handler whose place the tunnel takes.
-    func handOver(_ early: ByteBuffer, _ context: ChannelHandlerContext) {
+    /// Begins, and puts the tunnel in the place of the handler of `context`, which leaves: it gets
+    /// what the client said before it was there, and the end of it if it has ended already.
+    func replace(_ context: ChannelHandlerContext, early: ByteBuffer) {
+        do {
+            try begin()
+        } catch {
+            return refuse(EgressRefusal(.badAnswer, "\(error)"), answer: nil)
+        }
         if early.readableBytes > 0 {
             context.fireChannelRead(NIOAny(early))
             context.fireChannelReadComplete()
         }
         if clientHasEnded { context.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
+        context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
     }
 
     private var clientHasEnded: Bool {

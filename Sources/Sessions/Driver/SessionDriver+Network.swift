@@ -16,8 +16,7 @@ extension SessionDriver {
     }
 
     /// Changes what the session may reach, from the next connection on.
-    func editNetwork(_ edit: NetworkEdit, _ caller: Caller) async throws(WireError) -> SessionRecord
-    {
+    func editNetwork(_ edit: NetworkEdit, _ caller: Caller) async throws(WireError) -> WireNetwork {
         guard record.phase.isLive else {
             throw WireError(
                 code: .sessionNotResumable,
@@ -36,7 +35,7 @@ extension SessionDriver {
         try await commit(SessionChange(next))
         network?.policy = policy
         log(.notice, "network policy changed by \(caller.user.name)")
-        return record
+        return showNetwork()
     }
 
     /// Who is no operator stays within what the operator has given: in the agent's file, or as the

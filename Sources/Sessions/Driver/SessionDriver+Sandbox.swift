@@ -42,7 +42,7 @@ extension SessionDriver {
             plan.source = agent.sourcePath
             try context.limits.ceilings.apply(to: &plan, agent: agent)
             plan.egressPorts = egressPorts
-            box.egressPorts = egressPorts
+            box.egressPorts = plan.egressPorts
             let process = try await context.host.start(plan)
             FaultPoint.sandboxStarted()
             box.process = process

@@ -27,7 +27,7 @@ enum SessionCommand: Sendable {
     case resume(WireUser, Reply<SessionRecord>)
     case end(Reply<SessionRecord>)
     case discard(Reply<Void>)
-    case editNetwork(NetworkEdit, Caller, Reply<SessionRecord>)
+    case editNetwork(NetworkEdit, Caller, Reply<WireNetwork>)
     case showNetwork(Reply<WireNetwork>)
     case link(Reply<any SandboxLink>)
     case reconnect(Reply<Void>)
