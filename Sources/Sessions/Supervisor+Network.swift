@@ -31,12 +31,14 @@ extension Supervisor {
         return try await ask(id) { .editNetwork(rules, caller, $0) }
     }
 
-    /// Deletes the logs of sessions that are gone.
+    /// Deletes the logs of sessions that are gone or were ended, where a crash has left them.
     func sweepNetworkLogs() async {
         for session in await context.gateway.log.sessions() {
             guard let id = SessionID(hex: session) else { continue }
             do throws(StoreError) {
-                guard try await context.store.session(id) == nil else { continue }
+                if let record = try await context.store.session(id), record.phase != .ended {
+                    continue
+                }
                 context.gateway.log.remove(session: session)
             } catch {
                 return

@@ -1,6 +1,7 @@
 """Many tunnels, much through one, and ends: sizes are those of the supervisor, times those of the other side."""
 
 import concurrent.futures
+import os
 import time
 
 from harness import check, equal, eventually
@@ -81,6 +82,9 @@ def test_the_end_of_a_session_cuts_its_tunnels(suite):
     """Within 100 ms, as the other side sees it."""
     world = suite.main
     session = world.create("reach")
+    log = os.path.join(world.state, "network", session["id"].removeprefix("ses_").replace("-", "") + ".jsonl")
+    world.sh(session, "curl -s http://refused.example/ || true")
+    eventually(lambda: os.path.exists(log), "the record of a refusal")
     ways = [["connect", "tools.example:1007"], ["socks", "tools.example:1007"]] * 10
     world.start_call(session, "hold", authorities=ways, path="/workspace/held")
     world.wait_file(session, "/workspace/held")
@@ -93,3 +97,6 @@ def test_the_end_of_a_session_cuts_its_tunnels(suite):
     print(f"     {len(suite.net.held.ended)} tunnels cut, the last after {took * 1000:.0f} ms")
     equal(len(suite.net.held.ended), 20, f"tunnels to {TOOLS}")
     check(took < 0.1, f"the last ends after {took * 1000:.0f} ms")
+    # What was recorded went with the session, and the ends of its tunnels did not bring it back.
+    time.sleep(0.5)
+    check(not os.path.exists(log), "records of a session that was ended")

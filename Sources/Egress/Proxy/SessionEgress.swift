@@ -38,6 +38,8 @@ public final class SessionEgress: Sendable {
         /// The newest name that was asked for and refused.
         var refusedName: HostName?
         var isClosed = false
+        /// The session's history is deleted: nothing more is recorded.
+        var isForgotten = false
     }
 
     let id: String
@@ -122,6 +124,9 @@ public final class SessionEgress: Sendable {
         }
         for channel in channels { channel.close(promise: nil) }
     }
+
+    /// Records nothing from here on, not even the end of what is still open.
+    public func forget() { state.withLock { $0.isForgotten = true } }
 
     // MARK: - For the handlers
 
@@ -217,5 +222,9 @@ public final class SessionEgress: Sendable {
         log(record)
     }
 
-    func log(_ record: WireNetworkRecord) { gateway.log.append(record, session: id) }
+    func log(_ record: WireNetworkRecord) {
+        state.withLock { state in
+            if !state.isForgotten { gateway.log.append(record, session: id) }
+        }
+    }
 }

@@ -74,7 +74,7 @@ extension SessionDriver {
             change.events = [last]
         }
         try await commit(change)
-        if change.deleteHistory { context.gateway.log.remove(session: id.hex) }
+        if change.deleteHistory { forgetNetwork() }
         FaultPoint.endStored()
         if effects.contains(.destroySandbox) { await finishEnding() }
         FaultPoint.endDone()

@@ -105,6 +105,13 @@ extension SessionDriver {
         network = nil
     }
 
+    /// Deletes the record of what the session tried. Connections are cut later, and their ends must
+    /// not bring it back.
+    func forgetNetwork() {
+        network?.forget()
+        context.gateway.log.remove(session: id.hex)
+    }
+
     /// True for what is the network's business. On the thread that reads the control sockets.
     static func pass(_ event: InitEvent, to network: SessionEgress?) -> Bool {
         switch event {
