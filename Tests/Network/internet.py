@@ -8,12 +8,14 @@ import contextlib
 import ctypes
 import os
 import shutil
+import ssl
 import subprocess
 import tempfile
 import threading
 import time
 
 import harness
+import model
 import servers
 
 HOST4, GATEWAY4 = "192.0.2.2", "192.0.2.1"
@@ -21,6 +23,7 @@ HOST6, GATEWAY6 = "2001:db8:ffff::2", "2001:db8:ffff::1"
 WEB, WEB6 = "203.0.113.10", "2001:db8:1::10"       # nginx, many names
 EVIL, EVIL6 = "203.0.113.20", "2001:db8:1::20"     # public, but no rule allows it
 TOOLS, TOOLS6 = "203.0.113.30", "2001:db8:1::30"   # echo and the like
+MODEL = "203.0.113.40"                             # model.py
 OTHER = "198.51.100.7"                             # a second public network
 RESOLVER = "198.51.100.53"
 PRIVATE = ["10.9.8.7", "172.16.5.5", "192.168.7.7", "169.254.169.254", "169.254.5.5", "100.64.0.9", "100.100.100.200",
@@ -37,6 +40,7 @@ NAMES = {
     "six.example": [("AAAA", WEB6)], "both.example": [("A", WEB), ("AAAA", WEB6)],
     "tools.example": [("A", TOOLS)], "tools6.example": [("AAAA", TOOLS6)],
     "alias.example": [("CNAME", "www.example")],
+    "model.example": [("A", MODEL)], "mirror.example": [("A", WEB)],
     "private.good.example": [("A", "10.9.8.7")], "metadata.good.example": [("A", "169.254.169.254")],
     "loopback.good.example": [("A", "127.0.0.1")], "self.good.example": [("A", HOST4)],
     "self6.good.example": [("AAAA", HOST6)], "loopback6.good.example": [("AAAA", "::1")],
@@ -67,6 +71,7 @@ http {{
         listen {web}:8443 ssl; listen {web}:8080;
         root {dir}/www;
         location /big {{ }}
+        location /mirror/ {{ }}
         location /away {{ return 302 "http://forbidden.example/${{args}}xyz"; }}
         location /inward {{ return 302 "http://169.254.169.254/${{args}}xyz"; }}
         location / {{ return 200 "host=$host uri=$request_uri ssl=$ssl_server_name\n"; }}
@@ -84,6 +89,8 @@ class Internet:
         self.names = servers.Names(self.record)
         self.names.table.update(NAMES)
         self.held = servers.Held()
+        # One with a key, in clear and over TLS, and one of this host, which wants none.
+        self.model, self.local_model = model.Model("sk-test-0123456789"), model.Model(None)
 
     def __enter__(self):
         self.dir = tempfile.mkdtemp(prefix="superserve-network-", dir="/tmp")
@@ -120,7 +127,7 @@ class Internet:
         self.outside("ip", "addr", "add", f"{GATEWAY4}/24", "dev", "outside")
         self.outside("ip", "-6", "addr", "add", f"{GATEWAY6}/64", "dev", "outside", "nodad")
         self.outside("ip", "link", "set", "outside", "up")
-        for address in [WEB, EVIL, TOOLS, OTHER, RESOLVER, *PRIVATE]:
+        for address in [WEB, EVIL, TOOLS, MODEL, OTHER, RESOLVER, *PRIVATE]:
             self.outside("ip", "addr", "add", f"{address}/32", "dev", "lo")
         for address in [WEB6, EVIL6, TOOLS6, *PRIVATE6]:
             self.outside("ip", "-6", "addr", "add", f"{address}/128", "dev", "lo", "nodad")
@@ -196,6 +203,11 @@ class Internet:
             self.echo_datagrams(self.there(lambda a=address: servers.listen(a, 7, servers.socket.SOCK_DGRAM)))
         self.names.serve_datagrams(self.there(lambda: servers.listen(RESOLVER, 53, servers.socket.SOCK_DGRAM)))
         acceptor.add(self.there(lambda: servers.listen(RESOLVER, 53)), self.names.serve_stream)
+        secured = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        secured.load_cert_chain(os.path.join(self.dir, "site.pem"), os.path.join(self.dir, "site.key"))
+        for port, serve in {80: self.model.serve, 443: self.model.served_over(secured)}.items():
+            acceptor.add(self.there(lambda p=port: servers.listen(MODEL, p)), serve)
+        acceptor.add(servers.listen("127.0.0.1", 11434), self.local_model.serve)
 
     def echo_datagrams(self, server):
         def loop():
