@@ -30,7 +30,7 @@ CHAT_KEYS = {"model", "messages", "stream", "stream_options", "tools", "tool_cho
 MESSAGES_KEYS = {"model", "messages", "system", "max_tokens", "stream", "tools", "tool_choice", "temperature", "metadata",
                  "thinking", "stop_sequences", "top_p", "top_k", "service_tier", "context_management", "output_config",
                  "container", "mcp_servers", "betas", "speed", "diagnostics"}
-MODELS = ["text-embedding-first", "scripted", "other", "talker", "short", "old"]
+MODELS = ["text-embedding-first", "scripted", "other", "talker", "short", "old", "gpt-4o-mini"]
 
 
 class Wrong(Exception):
@@ -374,7 +374,8 @@ class Messages:
         return result
 
     def head(self, content):
-        return {"id": "msg_test", "type": "message", "role": "assistant", "model": self.body["model"], "content": content,
+        # Clients take messages with one id for one message.
+        return {"id": f"msg_{time.monotonic_ns()}", "type": "message", "role": "assistant", "model": self.body["model"], "content": content,
                 "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 25, "output_tokens": 1}}
 
     def whole(self, text, calls):

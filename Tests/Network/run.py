@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+import zipfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "Integration")]
@@ -27,7 +28,7 @@ import internet  # noqa: E402
 import setting  # noqa: E402
 
 MODULES = ["test_reach", "test_bypass", "test_names", "test_load", "test_restart", "test_edit", "test_robust",
-           "test_assistant"]
+           "test_assistant", "test_real_programs", "test_mirror"]
 INSIDE = "SUPERSERVE_NETWORK_TEST"
 
 
@@ -36,7 +37,8 @@ class Suite:
 
     def __init__(self, net, programs, options):
         self.net = net
-        self.programs = programs
+        self.programs = os.path.join(programs, "tools")
+        self.real = os.path.join(programs, "real")
         self.user = options.user
         self.long = options.long
         self.only = options.only
@@ -100,34 +102,61 @@ def run_tests(suite):
     suite.close_main()
 
 
-def make_programs(directory):
+def make_programs(directory, python):
     """What goes into the sessions and needs the real network or a compiler: made before this process leaves both."""
     done = subprocess.run(
         [shutil.which("clang") or "gcc", "-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-static", "-o",
          os.path.join(directory, "client"), os.path.join(HERE, "client.c")], capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"Error: client.c does not compile:\n{done.stderr}")
-    done = subprocess.run(
-        ["/usr/bin/python3", "-m", "venv", os.path.join(directory, "venv")], capture_output=True, text=True)
-    if done.returncode == 0:
-        done = subprocess.run(
-            [os.path.join(directory, "venv/bin/python"), "-m", "pip", "install", "-q", "--no-compile", "--target",
-             os.path.join(directory, "lib"), "requests", "httpx"], capture_output=True, text=True)
-    if done.returncode != 0:
-        print("requests and httpx are not to be had: " + (done.stderr.strip().splitlines() or ["?"])[-1])
+    if not pip(python, "install", "--no-compile", "--target", os.path.join(directory, "lib"), "requests", "httpx"):
         shutil.rmtree(os.path.join(directory, "lib"), ignore_errors=True)
-    shutil.rmtree(os.path.join(directory, "venv"), ignore_errors=True)
     for path, _, files in os.walk(directory):
         os.chmod(path, 0o755)
         for file in files:
             os.chmod(os.path.join(path, file), os.stat(os.path.join(path, file)).st_mode | 0o444)
 
 
-def enter():
+def make_real_programs(directory, python):
+    """Those of test_real_programs. Of Claude Code's wheel, 168 MB, one file is wanted; it is kept for the next run."""
+    pip(python, "install", "--no-compile", "--target", os.path.join(directory, "llm"), "llm")
+    cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or "/var/cache", "superserve", "wheels")
+    os.makedirs(cache, exist_ok=True)
+    if pip(python, "download", "--no-deps", "-d", cache, "claude-agent-sdk"):
+        wheels = sorted((os.path.join(cache, name) for name in os.listdir(cache)), key=os.path.getmtime)
+        for old in wheels[:-1]:
+            os.unlink(old)
+        with zipfile.ZipFile(wheels[-1]) as archive:
+            path = archive.extract("claude_agent_sdk/_bundled/claude", os.path.join(directory, "claude"))
+        os.chmod(path, 0o755)
+
+
+def pip(python, *words):
+    """False, and said, where that does not work within a bounded time: the tests that need it are skipped."""
+    try:
+        done = subprocess.run([python, "-m", "pip", "-q", "--timeout", "30", *words], capture_output=True, text=True,
+                              timeout=400)
+        problem = (done.stderr.strip().splitlines() or ["?"])[-1] if done.returncode != 0 else None
+    except (subprocess.TimeoutExpired, OSError) as error:
+        problem = str(error)
+    if problem:
+        print(f"{words[-1]} is not to be had from PyPI: {problem}", flush=True)
+    return problem is None
+
+
+def enter(only):
     """Runs this program again in namespaces of its own, with what it needs made."""
     programs = tempfile.mkdtemp(prefix="superserve-network-", dir="/tmp")
     try:
-        make_programs(programs)
+        os.chmod(programs, 0o755)
+        for name in ("tools", "real"):
+            os.mkdir(os.path.join(programs, name), 0o755)
+        subprocess.run(["/usr/bin/python3", "-m", "venv", os.path.join(programs, "venv")], capture_output=True)
+        python = os.path.join(programs, "venv/bin/python")
+        make_programs(os.path.join(programs, "tools"), python)
+        if only in "test_real_programs" or only.startswith("test_real_programs"):
+            make_real_programs(os.path.join(programs, "real"), python)
+        shutil.rmtree(os.path.join(programs, "venv"), ignore_errors=True)
         command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation",
                    "private", sys.executable, os.path.abspath(__file__), *sys.argv[1:]]
         return subprocess.run(command, env={**os.environ, INSIDE: programs}).returncode
@@ -154,7 +183,7 @@ def main():
         print("0 passed, 0 failed, 1 skipped")
         return 0
     if INSIDE not in os.environ:
-        return enter()
+        return enter(options.only)
     programs = os.environ.pop(INSIDE)
     with internet.Internet() as net:
         suite = Suite(net, programs, options)
