@@ -124,6 +124,8 @@ public struct WireSession: Codable, Sendable, Hashable {
     public var turn: WireTurn?
     /// What protects it; only where one session is asked for, and once its sandbox has run.
     public var isolation: WireIsolation?
+    /// What it has used of the network; only where one session is asked for.
+    public var budget: [WireBudget]?
 
     public init(
         id: String, shortId: String, agent: WireAgentReference, status: SessionStatus,

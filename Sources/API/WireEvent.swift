@@ -16,6 +16,10 @@ public struct WireEventType: RawRepresentable, Codable, Sendable, Hashable {
     public static let runCancelled = Self(rawValue: "run.cancelled")
     /// Output of processes that a turn left behind, after its terminal event.
     public static let backgroundOutput = Self(rawValue: "background.output")
+    /// A destination was denied, for the first time in an hour.
+    public static let networkDenied = Self(rawValue: "network.denied")
+    /// A budget of the session is used up.
+    public static let networkBudget = Self(rawValue: "network.budget")
     /// The session ended or timed out; the stream ends after it.
     public static let sessionEnded = Self(rawValue: "session.ended")
 
@@ -34,7 +38,7 @@ public struct WireEvent: Codable, Sendable, Hashable {
     /// The turn it belongs to; nil outside of turns.
     public var turn: Int?
     public var time: Date?
-    /// `message.delta`, `status`, `background.output`: text. `run.started`: the user's message.
+    /// `message.delta`, `status`, `background.output`, `network.*`: text. `run.started`: the user's message.
     public var content: String?
     /// `run.started`: who wrote it.
     public var user: WireUser?
@@ -53,6 +57,10 @@ public struct WireEvent: Codable, Sendable, Hashable {
     /// `session.ended`: the final status; `reason` says why.
     public var status: SessionStatus?
     public var reason: String?
+    /// `network.budget`.
+    public var budget: WireBudget?
+    /// `network.denied`: a host, and a port where one was named.
+    public var destination: String?
 
     public init(seq: Int64? = nil, type: WireEventType, turn: Int? = nil, time: Date? = nil) {
         self.seq = seq

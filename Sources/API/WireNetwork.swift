@@ -46,6 +46,16 @@ public struct WireNetworkRecord: Codable, Sendable, Hashable {
     public var received: Int
     /// Milliseconds from the request to the end.
     public var duration: Int
+    /// Of an answer of a model: its name, and the tokens that were used.
+    public var model: String?
+    /// With `cachedTokens`.
+    public var inputTokens: Int?
+    public var outputTokens: Int?
+    public var cachedTokens: Int?
+    /// True where the answer did not say all of it.
+    public var tokensEstimated: Bool?
+    /// Millionths of a US dollar, where the agent has prices.
+    public var cost: Int64?
 
     public init(_ kind: Kind, host: String?, port: Int?, time: Date) {
         self.kind = kind
@@ -56,6 +66,33 @@ public struct WireNetworkRecord: Codable, Sendable, Hashable {
         sent = 0
         received = 0
         duration = 0
+    }
+}
+
+/// How much of one kind a session has used of the network.
+public struct WireBudget: Codable, Sendable, Hashable {
+    /// `bytes_out`, `bytes_in`, `connections`, `requests`, `tokens` or `cost`.
+    public var kind: String
+    /// Bytes, numbers, or millionths of a US dollar.
+    public var used: Int64
+    /// Nil: no bound.
+    public var limit: Int64?
+
+    public init(kind: String, used: Int64, limit: Int64?) {
+        self.kind = kind
+        self.used = used
+        self.limit = limit
+    }
+}
+
+/// How often a destination was denied.
+public struct WireDenial: Codable, Sendable, Hashable {
+    public var destination: String
+    public var count: Int
+
+    public init(destination: String, count: Int) {
+        self.destination = destination
+        self.count = count
     }
 }
 
@@ -71,6 +108,12 @@ public struct WireNetwork: Codable, Sendable, Hashable {
     public var edited: [String]
     /// Set where a change comes into force only with the session's next sandbox.
     public var note: String?
+    /// What it has used since it was created.
+    public var budget: [WireBudget]?
+    /// Denials since it was created.
+    public var denied: Int64?
+    /// The most frequent of the last hour.
+    public var denials: [WireDenial]?
     /// The newest, oldest first.
     public var records: [WireNetworkRecord]
 
@@ -88,13 +131,16 @@ public struct WireNetwork: Codable, Sendable, Hashable {
 }
 
 /// `POST /v1/sessions/{id}/network`: rules that the session gets, each `HOST`, `*.SUFFIX`, an
-/// address or a range of addresses, with or without a port.
+/// address or a range of addresses, with or without a port; and bounds of its budget, each
+/// `KIND=VALUE` or `KIND=none`.
 public struct WireEditNetwork: Codable, Sendable, Hashable {
     public var allow: [String]?
     public var deny: [String]?
+    public var budget: [String]?
 
-    public init(allow: [String]? = nil, deny: [String]? = nil) {
+    public init(allow: [String]? = nil, deny: [String]? = nil, budget: [String]? = nil) {
         self.allow = allow
         self.deny = deny
+        self.budget = budget
     }
 }

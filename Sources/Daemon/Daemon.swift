@@ -154,9 +154,10 @@ public struct Daemon: Sendable {
     private func makeSupervisor(store: SQLiteStore, host: LauncherHost) -> Supervisor {
         let config = options.config
         let directories = options.directories
-        let ceilings = MountCeilings(
+        let ceilings = AgentCeilings(
             mounts: config.allowedMounts, roots: config.allowedRoots,
             loosening: config.allowedLoosening, network: config.allowedNetwork,
+            budget: config.allowedBudget, prices: config.prices,
             forbidden: [directories.state, directories.runtime])
         let clock = SystemClock()
         let catalog = AgentCatalog(
@@ -225,7 +226,7 @@ public struct Daemon: Sendable {
         try await group.run()
     }
 
-    /// Deadlines twice a second, heartbeats of event streams, unfinished endings every ten seconds,
+    /// Deadlines twice a second, what the network was used for every two, heartbeats of event streams, unfinished endings every ten seconds,
     /// old archives once an hour.
     private static func housekeeping(
         _ supervisor: Supervisor, _ store: SQLiteStore
@@ -234,6 +235,7 @@ public struct Daemon: Sendable {
             var ticks = 0
             while !Task.isCancelled {
                 await supervisor.checkDeadlines()
+                if ticks % 4 == 0 { await supervisor.saveNetworkUsage() }
                 if ticks % 30 == 0 { supervisor.hub.wakeAll() }
                 if ticks % 20 == 19 { await supervisor.finishEndings() }
                 if ticks % 7200 == 0 {

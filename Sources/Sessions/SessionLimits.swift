@@ -21,10 +21,10 @@ public struct SessionLimits: Sendable {
     public var linger: Int
     /// Between attempts to store the end of a turn on a full disk.
     public var storageRetry: Duration
-    public var ceilings: MountCeilings
+    public var ceilings: AgentCeilings
 
     /// What the configuration says.
-    public init(_ config: SupervisorConfig, ceilings: MountCeilings) {
+    public init(_ config: SupervisorConfig, ceilings: AgentCeilings) {
         maximumTurnOutput = config.maximumTurnOutput
         maximumLine = config.maximumLine
         maximumMessage = config.maximumMessage
@@ -37,9 +37,9 @@ public struct SessionLimits: Sendable {
     }
 }
 
-/// Which host paths an agent may bring into its sessions, and where they may go (architecture,
+/// What agents may bring into their sessions at most: host paths, ways out, budgets (architecture,
 /// property 10).
-public struct MountCeilings: Sendable {
+public struct AgentCeilings: Sendable {
     /// Resolved host paths below which deployed agents may mount.
     public var mounts: [String]
     /// Resolved host paths below which deployed agents may take their root.
@@ -48,17 +48,24 @@ public struct MountCeilings: Sendable {
     public var loosening: Set<String>
     /// Where sessions of deployed agents may go at most.
     public var network: NetworkPolicy
+    /// How much of the network each session of a deployed agent may use at most.
+    public var budget: NetworkBudget
+    /// What tokens cost: of deployed agents always, of others where they do not say.
+    public var prices: ModelPrices?
     /// State and runtime directories: refused to everybody, with all that contains them.
     public var forbidden: [String]
 
     public init(
         mounts: [String], roots: [String], loosening: [String] = [],
-        network: NetworkPolicy = .none, forbidden: [String]
+        network: NetworkPolicy = .none, budget: NetworkBudget = NetworkBudget(),
+        prices: ModelPrices? = nil, forbidden: [String]
     ) {
         self.mounts = mounts.map(Self.resolved)
         self.roots = roots.map(Self.resolved)
         self.loosening = Set(loosening)
         self.network = network
+        self.budget = budget
+        self.prices = prices
         self.forbidden = forbidden.map(Self.resolved)
     }
 
@@ -73,7 +80,7 @@ public struct MountCeilings: Sendable {
         path == ancestor || ancestor == "/" || path.hasPrefix(ancestor + "/")
     }
 
-    /// Why the definition may not be used, or nil. `trusted` agents are free of the ceilings, not
+    /// Why the definition may not be used, or nil; the key of its file comes first, in quotes. `trusted` agents are free of the ceilings, not
     /// of the forbidden paths.
     public func objection(to definition: AgentDefinition, trusted: Bool) -> String? {
         for mount in definition.mounts {
@@ -95,6 +102,13 @@ public struct MountCeilings: Sendable {
         }
         if !trusted, let excess = definition.network?.excess(over: network) {
             return objection(to: excess)
+        }
+        if !trusted, let own = definition.budget, let kind = own.excess(over: budget) {
+            let most = budget[kind].map(kind.text) ?? ""
+            return """
+                'budget.\(kind.rawValue)' is more than the setting 'allowed_budget' gives deployed \
+                agents: \(most)
+                """
         }
         return definition.root.flatMap {
             objection(to: $0, kind: "root", ceilings: roots, trusted: trusted)

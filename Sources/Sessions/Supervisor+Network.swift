@@ -16,6 +16,12 @@ extension Supervisor {
             answer = try await ask(id) { .showNetwork($0) }
         } else {
             answer = NetworkPolicy.none.wire(edits: NetworkEdits(), note: nil)
+            do throws(StoreError) {
+                answer.budget = try await budget(record)
+                answer.denied = try await context.store.networkUsage(id)?.denied ?? 0
+            } catch {
+                throw WireError(error, "The session could not be read")
+            }
         }
         answer.records = await context.gateway.log.records(of: id.hex, limit: limit)
         return answer

@@ -54,6 +54,9 @@ extension Supervisor {
     public func show(_ id: SessionID) async throws(WireError) -> WireSession {
         var session = try await show(try await record(id))
         do throws(StoreError) {
+            if let record = try await context.store.session(id) {
+                session.budget = try await budget(record)
+            }
             if let isolation = try await context.store.sandbox(id)?.isolation {
                 session.isolation = WireIsolation(
                     inForce: isolation.names(inForce: true),

@@ -123,6 +123,7 @@ extension Supervisor {
         let entries = Array(drivers.values)
         for entry in entries { (try? await entry.loading.value)?.mailbox.finish() }
         await allAreDone()
+        await saveNetworkUsage()
     }
 
     private func allAreDone() async {
@@ -142,6 +143,7 @@ extension Supervisor {
             }
         }
         await allAreDone()
+        await saveNetworkUsage()
         context.hub.close()
     }
 }

@@ -44,7 +44,7 @@ public actor Supervisor {
     ) {
         context = DriverContext(
             store: store, host: host, clock: clock, hub: EventHub(), deadlines: DeadlineTable(),
-            limits: limits, gateway: gateway, logger: logger)
+            limits: limits, gateway: gateway, meters: MeterTable(), logger: logger)
         self.catalog = catalog
     }
 
@@ -99,7 +99,20 @@ public actor Supervisor {
             record.lastTurn > 0
             ? try await context.store.turn(id, number: record.lastTurn) : nil
         return SessionDriver(
-            record: record, sandbox: sandbox, turn: turn, agent: agent, context: context)
+            record: record, sandbox: sandbox, turn: turn, agent: agent,
+            meter: try await meter(record, agent, context), context: context)
+    }
+
+    private static func meter(
+        _ record: SessionRecord, _ agent: AgentVersion, _ context: DriverContext
+    ) async throws -> NetworkMeter {
+        if let meter = context.meters.join(record.id) { return meter }
+        let ceilings = context.limits.ceilings
+        let meter = NetworkMeter(
+            usage: try await context.store.networkUsage(record.id) ?? NetworkUsage(),
+            budget: ceilings.budget(of: agent, record), prices: ceilings.prices(of: agent))
+        context.meters.add(record.id, meter)
+        return meter
     }
 
     private func launch(_ driver: SessionDriver, _ number: Int) {

@@ -35,6 +35,10 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
     public var loosened: [String]?
     /// Where its sessions may go; nil: nowhere.
     public var network: NetworkPolicy?
+    /// How much of the network each of its sessions may use; nil: without bounds.
+    public var budget: NetworkBudget?
+    /// What the tokens of models cost, for `budget`.
+    public var prices: ModelPrices?
     public var environment: [String: String]
     /// Seconds an idle session lives.
     public var idleTimeout: Int?
@@ -54,7 +58,7 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
 
     static let keys = [
         "name", "command", "continue", "protocol", "source", "root", "mounts", "loosen",
-        "network", "env", "idle_timeout",
+        "network", "budget", "prices", "env", "idle_timeout",
         "turn_timeout", "start_timeout", "cancel_grace",
     ]
 
@@ -90,12 +94,30 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
         mounts = try Self.mounts(&map)
         loosened = try map.strings("loosen", maximum: 64)
         network = try NetworkPolicy("network", in: &map)
+        budget = try NetworkBudget("budget", in: &map)
+        prices = try ModelPrices("prices", in: &map)
+        if budget?[.cost] != nil, prices == nil {
+            throw map.error("budget", "has 'cost', which needs 'prices'")
+        }
         environment = try Self.environment(&map)
         idleTimeout = try map.seconds("idle_timeout", in: 10...2_592_000)
         turnTimeout = try map.seconds("turn_timeout", in: 1...2_592_000) ?? Self.defaultTurnTimeout
         startTimeout = try map.seconds("start_timeout", in: 1...86400) ?? Self.defaultStartTimeout
         cancelGrace = try map.seconds("cancel_grace", in: 0...3600) ?? Self.defaultCancelGrace
         try map.finish(known: Self.keys)
+    }
+
+    /// The line on which the value of `key` begins, or that of `key.inner`; for complaints that
+    /// follow from more than the file.
+    public static func line(of key: String, in text: String) -> Int? {
+        let parts = key.split(separator: ".", maxSplits: 1).map(String.init)
+        guard let first = parts.first, var map = try? StrictMapping(text: text, file: "") else {
+            return nil
+        }
+        guard parts.count == 2, let inner = try? map.mapping(first),
+            let line = inner.line(of: parts[1])
+        else { return map.line(of: first) }
+        return line
     }
 
     /// True for a name that an agent may have.

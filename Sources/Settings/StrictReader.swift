@@ -94,6 +94,12 @@ struct StrictMapping {
         return node
     }
 
+    /// Every key, in the order of the file.
+    var keys: [String] { entries.map(\.key) }
+
+    /// The line of `key`.
+    func line(of key: String) -> Int? { entries.first { $0.key == key }?.line }
+
     /// True where the key stands in the file with a value.
     mutating func has(_ key: String) -> Bool { node(key) != nil }
 
@@ -204,7 +210,8 @@ struct StrictMapping {
     }
 }
 
-private func parseBytes(_ text: String) -> Int? {
+/// Bytes of `65536`, `64KiB`, `16MiB` or `2GiB`; nil for anything else.
+func parseBytes(_ text: String) -> Int? {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)]
     for (unit, shift) in units where text.hasSuffix(unit) {
         guard let value = Int(text.dropLast(3)), value >= 0, value < 1 << 30 else { return nil }

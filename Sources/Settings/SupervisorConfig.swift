@@ -38,6 +38,10 @@ public struct SupervisorConfig: Sendable, Hashable {
     public var allowedLoosening: [String] = []
     /// Where the sessions of deployed agents may go at most.
     public var allowedNetwork = NetworkPolicy.none
+    /// How much of the network each session of a deployed agent may use at most.
+    public var allowedBudget = NetworkBudget()
+    /// What the tokens of models cost: of deployed agents always, of others where they do not say.
+    public var prices: ModelPrices?
     /// Addresses outside of the public internet that sessions may reach where their policy says so.
     public var privateDestinations = PrivateDestinations()
     /// Host id of the service when started by root; nil: 1900000000.
@@ -56,7 +60,8 @@ public struct SupervisorConfig: Sendable, Hashable {
         "socket_group",
         "operator_group",
         "agents_directory", "allowed_mounts", "allowed_roots", "allowed_loosening",
-        "allowed_network", "private_destinations", "service_uid", "service_gid",
+        "allowed_network", "allowed_budget", "prices", "private_destinations", "service_uid",
+        "service_gid",
         "subordinate_first", "subordinate_count", "log_level",
     ]
 
@@ -87,6 +92,11 @@ public struct SupervisorConfig: Sendable, Hashable {
         allowedRoots = try Self.paths("allowed_roots", &map)
         allowedLoosening = try map.strings("allowed_loosening") ?? []
         allowedNetwork = try NetworkPolicy("allowed_network", in: &map) ?? .none
+        allowedBudget = try NetworkBudget("allowed_budget", in: &map) ?? NetworkBudget()
+        prices = try ModelPrices("prices", in: &map)
+        if allowedBudget[.cost] != nil, prices == nil {
+            throw map.error("allowed_budget", "has 'cost', which needs 'prices'")
+        }
         privateDestinations = try PrivateDestinations("private_destinations", in: &map)
         let ids = 1...Int(Int32.max)
         serviceUID = try map.integer("service_uid", in: ids).map(UInt32.init)

@@ -51,6 +51,7 @@ enum Rows {
         } else if let sandbox = change.sandbox {
             try upsert(sandbox, session: id, db)
         }
+        if let usage = change.networkUsage { try upsert(usage, session: id, db) }
         if let user = change.participant { try addParticipant(user, session: id, db) }
         if let key = change.key {
             try insert(key, session: id, turn: change.session.lastTurn, db)
@@ -62,13 +63,14 @@ enum Rows {
             sql: """
                 INSERT INTO session (id, agent_id, agent_name, agent_version, phase, reason, title,
                     messages, created_at, last_active_at, ended_at, idle_timeout, deadline, creator_uid,
-                    creator_name, last_seq, last_turn, network_edits)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    creator_name, last_seq, last_turn, network_edits, budget_edits)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (id) DO UPDATE SET phase = excluded.phase, reason = excluded.reason,
                     title = excluded.title, messages = excluded.messages,
                     last_active_at = excluded.last_active_at, ended_at = excluded.ended_at,
                     deadline = excluded.deadline, last_seq = excluded.last_seq,
-                    last_turn = excluded.last_turn, network_edits = excluded.network_edits
+                    last_turn = excluded.last_turn, network_edits = excluded.network_edits,
+                    budget_edits = excluded.budget_edits
                 """,
             arguments: [
                 session.id.hex, session.agentID, session.agentName, session.agentVersion,
@@ -78,7 +80,18 @@ enum Rows {
                 try session.deadline.map(encode), Int64(session.creator.uid), session.creator.name,
                 session.lastSeq, session.lastTurn,
                 session.networkEdits.isEmpty ? nil : try encode(session.networkEdits),
+                session.budgetEdits.isEmpty ? nil : try encode(session.budgetEdits),
             ])
+    }
+
+    /// Nothing for a session that is gone.
+    static func upsert(_ usage: NetworkUsage, session: SessionID, _ db: Database) throws {
+        try db.execute(
+            sql: """
+                INSERT INTO network_usage (session_id, usage)
+                SELECT id, ? FROM session WHERE id = ?
+                ON CONFLICT (session_id) DO UPDATE SET usage = excluded.usage
+                """, arguments: [try encode(usage), session.hex])
     }
 
     static func upsert(_ turn: TurnRecord, session: SessionID, _ db: Database) throws {
@@ -178,6 +191,9 @@ enum Rows {
         record.lastTurn = row["last_turn"]
         if let edits = row["network_edits"] as Data? {
             record.networkEdits = try decode(NetworkEdits.self, edits)
+        }
+        if let edits = row["budget_edits"] as Data? {
+            record.budgetEdits = try decode(NetworkBudget.self, edits)
         }
         return record
     }

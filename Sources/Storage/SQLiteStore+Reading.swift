@@ -2,6 +2,7 @@ public import API
 internal import Foundation
 internal import GRDB
 public import Sessions
+public import Settings
 
 extension SQLiteStore {
     public func session(_ id: SessionID) async throws(StoreError) -> SessionRecord? {
@@ -17,6 +18,20 @@ extension SQLiteStore {
                 db, sql: "SELECT * FROM sandbox WHERE session_id = ?", arguments: [id.hex]
             )
             .map(Rows.sandbox)
+        }
+    }
+
+    public func networkUsage(_ id: SessionID) async throws(StoreError) -> NetworkUsage? {
+        try await read { db in
+            try Data.fetchOne(
+                db, sql: "SELECT usage FROM network_usage WHERE session_id = ?", arguments: [id.hex]
+            ).map { try Rows.decode(NetworkUsage.self, $0) }
+        }
+    }
+
+    public func save(_ usage: [SessionID: NetworkUsage]) async throws(StoreError) {
+        try await write(durable: false) { db in
+            for (id, usage) in usage { try Rows.upsert(usage, session: id, db) }
         }
     }
 

@@ -24,6 +24,7 @@ enum Schema {
                     ALTER TABLE sandbox ADD COLUMN egress_ports BLOB;
                     """)
         }
+        migrator.registerMigration("5-network-usage") { db in try networkUsage(db) }
         return migrator
     }
 
@@ -144,6 +145,18 @@ enum Schema {
                 ) STRICT, WITHOUT ROWID;
                 CREATE INDEX idempotency_by_age ON idempotency (created_at);
                 CREATE INDEX idempotency_by_session ON idempotency (session_id);
+                """)
+    }
+
+    /// What sessions have used of the network, and what was changed in their budgets.
+    private static func networkUsage(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                ALTER TABLE session ADD COLUMN budget_edits BLOB;
+                CREATE TABLE network_usage (
+                    session_id TEXT NOT NULL PRIMARY KEY REFERENCES session (id) ON DELETE CASCADE,
+                    usage BLOB NOT NULL
+                ) STRICT, WITHOUT ROWID;
                 """)
     }
 

@@ -26,7 +26,7 @@ struct CeilingTests {
     ])
     func network(_ network: String, _ allowed: String, _ expected: String?) throws {
         let config = try SupervisorConfig(yaml: "allowed_network: \(allowed)", file: "c")
-        let ceilings = MountCeilings(
+        let ceilings = AgentCeilings(
             mounts: [], roots: [], network: config.allowedNetwork, forbidden: [])
         let agent = try AgentDefinition(
             yaml: "name: a\ncommand: x\nnetwork: \(network)", file: "superserve.yaml")
@@ -35,7 +35,7 @@ struct CeilingTests {
     }
 
     @Test func withoutTheKeyNothingIsAskedFor() throws {
-        let ceilings = MountCeilings(mounts: [], roots: [], forbidden: [])
+        let ceilings = AgentCeilings(mounts: [], roots: [], forbidden: [])
         let agent = try AgentDefinition(yaml: "name: a\ncommand: x", file: "superserve.yaml")
         #expect(ceilings.objection(to: agent, trusted: false) == nil)
         let open = try AgentDefinition(yaml: "name: a\ncommand: x\nnetwork: open", file: "f")

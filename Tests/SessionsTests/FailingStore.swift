@@ -1,6 +1,7 @@
 import API
 import Foundation
 import Sessions
+import Settings
 import Synchronization
 
 /// A store whose disk is full for a while: commits that a test has asked to fail do.
@@ -64,6 +65,12 @@ final class FailingStore: SessionStore {
     }
     func sandbox(_ id: SessionID) async throws(StoreError) -> SandboxRecord? {
         try await base.sandbox(id)
+    }
+    func networkUsage(_ id: SessionID) async throws(StoreError) -> NetworkUsage? {
+        try await base.networkUsage(id)
+    }
+    func save(_ usage: [SessionID: NetworkUsage]) async throws(StoreError) {
+        try await base.save(usage)
     }
     func turn(_ id: SessionID, number: Int) async throws(StoreError) -> TurnRecord? {
         try await base.turn(id, number: number)

@@ -254,7 +254,7 @@ struct World {
     func supervisor(store other: (any SessionStore)? = nil) -> Supervisor {
         var config = SupervisorConfig()
         config.maximumMessage = 4096
-        let ceilings = MountCeilings(mounts: [], roots: [], forbidden: [directory.path])
+        let ceilings = AgentCeilings(mounts: [], roots: [], forbidden: [directory.path])
         var limits = SessionLimits(config, ceilings: ceilings)
         limits.storageRetry = .milliseconds(5)
         var logger = Logger(label: "test")

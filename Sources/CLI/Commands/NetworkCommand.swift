@@ -10,20 +10,21 @@ struct NetworkCommand: AsyncParsableCommand {
         abstract: "Show or change what a session may reach, and show what it tried.",
         discussion: """
             A rule is HOST, *.SUFFIX, an address or a range of addresses, each with or without \
-            :PORT; without one, ports 80 and 443 are meant.
+            :PORT; without one, ports 80 and 443 are meant. A budget is KIND=VALUE or KIND=none; kinds \
+            are bytes_out, bytes_in, connections, requests, tokens and cost (US dollars).
             """)
 
-    /// What may be done with rules.
+    /// What may be done with rules and budgets.
     enum Change: String, CaseIterable, ExpressibleByArgument {
-        case allow, deny
+        case allow, deny, budget
     }
 
     @OptionGroup var session: SessionArgument
 
-    @Argument(help: "allow or deny.")
+    @Argument(help: "allow, deny or budget.")
     var change: Change?
 
-    @Argument(help: "Rules.")
+    @Argument(help: "Rules; for budget KIND=VALUE.")
     var rules: [String] = []
 
     @Flag(help: "Print every record of the network log, as JSON lines.")
@@ -33,7 +34,9 @@ struct NetworkCommand: AsyncParsableCommand {
     @OptionGroup var connection: ConnectionOptions
 
     func validate() throws {
-        if change != nil, rules.isEmpty { throw ValidationError("Name at least one rule.") }
+        if change != nil, rules.isEmpty {
+            throw ValidationError("Say what to \(change?.rawValue ?? "change").")
+        }
         if log, change != nil || output.json {
             throw ValidationError("--log goes with nothing else.")
         }
@@ -48,6 +51,7 @@ struct NetworkCommand: AsyncParsableCommand {
             case nil: try await client.network(session.id, limit: NetworkText.shownRecords)
             case .allow?: try await client.editNetwork(session.id, WireEditNetwork(allow: rules))
             case .deny?: try await client.editNetwork(session.id, WireEditNetwork(deny: rules))
+            case .budget?: try await client.editNetwork(session.id, WireEditNetwork(budget: rules))
             }
         try await console.out(
             output.json

@@ -41,6 +41,8 @@ struct TurnPrinter: Sendable {
         case .runStarted: started(event, author: author)
         case .messageDelta: delta(event.content ?? "")
         case .status, .backgroundOutput: note(palette.dim(Self.oneLine(event.content ?? "")))
+        case .networkDenied: note(palette.dim(Self.oneLine(event.content ?? "")))
+        case .networkBudget: note(palette.yellow(Self.oneLine(event.content ?? "")))
         case .toolStart: note(palette.dim(Self.toolStart(event)))
         case .toolEnd: note(palette.dim(Self.toolEnd(event)))
         case .runCompleted:

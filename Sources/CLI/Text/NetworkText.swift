@@ -17,6 +17,8 @@ struct NetworkText {
             lines.append("Changed:  \(CellText.clean(edit)) (this session only)")
         }
         if let note = network.note { lines.append("Note:     " + CellText.clean(note)) }
+        lines += BudgetText.lines(network.budget ?? [])
+        if let denied = network.denied, denied > 0 { lines += denials(denied) }
         if !network.records.isEmpty { lines += [""] + network.records.map(Self.line) }
         return lines.map { $0 + "\n" }.joined()
     }
@@ -30,11 +32,18 @@ struct NetworkText {
         }
     }
 
+    private func denials(_ count: Int64) -> [String] {
+        let known = (network.denials ?? []).map {
+            "  \(CellText.pad(String($0.count), to: 8))" + CellText.clean($0.destination)
+        }
+        return ["Denied:   \(count)" + (known.isEmpty ? "" : ", in this hour")] + known
+    }
+
     private static func line(_ record: WireNetworkRecord) -> String {
         let place = record.host.map { host in host + (record.port.map { ":\($0)" } ?? "") } ?? "-"
         let request = [record.method, record.path].compactMap { $0 }.joined(separator: " ")
         let status = record.status.map { " \($0)" } ?? ""
-        let bytes = "\(record.sent) sent, \(record.received) received"
+        let bytes = "\(record.sent) sent, \(record.received) received" + tokens(record)
         let detail =
             record.verdict == .allowed ? bytes : record.reason.map { "(\($0))" } ?? ""
         let parts = [
@@ -42,5 +51,12 @@ struct NetworkText {
             CellText.pad(record.kind.rawValue, to: 12) + place, request + status, detail,
         ]
         return CellText.clean(parts.filter { !$0.isEmpty }.joined(separator: "  "))
+    }
+
+    private static func tokens(_ record: WireNetworkRecord) -> String {
+        guard let input = record.inputTokens, let output = record.outputTokens else { return "" }
+        let about = record.tokensEstimated == true ? "about " : ""
+        let cost = record.cost.map { ", " + BudgetText.dollars($0) } ?? ""
+        return ", \(about)\(input) + \(output) tokens\(cost)"
     }
 }

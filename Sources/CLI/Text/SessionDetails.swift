@@ -26,6 +26,9 @@ struct SessionDetails {
             let reason = session.reason.map { " (\(CellText.clean($0)))" } ?? ""
             fields.append(("Ended", TimeText.utc(ended) + reason))
         }
+        if let network = BudgetText.summary(session.budget ?? []) {
+            fields.append(("Network", network))
+        }
         return fields.map { CellText.pad($0.0 + ":", to: 14) + $0.1 + "\n" }.joined()
     }
 }

@@ -50,9 +50,12 @@ public final class EgressGateway: Sendable {
             resolver: NameResolver(), hostAddresses: HostAddresses(), opened: options.opened)
     }
 
-    /// The way out of one session.
-    public func open(session: String, policy: NetworkPolicy) -> SessionEgress {
-        SessionEgress(session, policy, self)
+    /// The way out of one session. `notify` is called from any thread, and must not wait.
+    public func open(
+        session: String, policy: NetworkPolicy, meter: NetworkMeter,
+        notify: @escaping @Sendable (EgressNotice) -> Void
+    ) -> SessionEgress {
+        SessionEgress(session, policy, meter, self, notify: notify)
     }
 
     /// Takes over a connected socket of a session; `ended` is called once, when it is closed.

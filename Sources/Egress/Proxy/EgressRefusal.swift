@@ -1,3 +1,5 @@
+internal import Settings
+
 /// Why a connection or a request did not leave the session.
 struct EgressRefusal: Error, Sendable, Hashable {
     enum Cause: Sendable, Hashable {
@@ -9,6 +11,8 @@ struct EgressRefusal: Error, Sendable, Hashable {
         case policy
         /// A bound of the session or of the supervisor is reached.
         case busy
+        /// What the session may use in all is used up.
+        case budget(NetworkBudget.Kind)
         /// The name has no address.
         case noAddress
         /// The other side cannot be reached.
@@ -33,7 +37,7 @@ struct EgressRefusal: Error, Sendable, Hashable {
         switch cause {
         case .malformed, .unsupported: 400
         case .policy: 403
-        case .busy: 429
+        case .busy, .budget: 429
         case .noAddress, .unreachable, .badAnswer: 502
         case .timeout: 504
         }
@@ -44,7 +48,7 @@ struct EgressRefusal: Error, Sendable, Hashable {
         switch cause {
         case .malformed, .badAnswer, .busy: 1
         case .unsupported: 7
-        case .policy: 2
+        case .policy, .budget: 2
         case .noAddress: 4
         case .unreachable: 5
         case .timeout: 6

@@ -16,11 +16,11 @@ extension HTTPGate {
             context.write(wrapOutboundOut(.head(answer)), promise: nil)
             if head.status.code >= 200 {
                 now.answerHasBegun = true
-                now.record.status(Int(head.status.code))
+                now.record.answered(head)
                 if !head.isKeepAlive { upstreamIsSpent = true }
             }
         case .body(let bytes):
-            now.record.received(bytes.readableBytes)
+            now.record.receivedBody(bytes)
             context.write(wrapOutboundOut(.body(.byteBuffer(bytes))), promise: nil)
         case .end(let trailers):
             if let head = switching { return switchProtocols(head, now, context) }
@@ -39,10 +39,13 @@ extension HTTPGate {
         guard upstream?.channel === channel else { return }
         upstream = nil
         guard let context, let now = exchange, !now.answerHasEnded else { return }
-        let refusal = EgressRefusal(.badAnswer, "the server ended the connection without an answer")
+        let refusal =
+            session.endOfBytes
+            ?? EgressRefusal(.badAnswer, "the server ended the connection without an answer")
         if now.answerHasBegun {
             // All that can be said now: the answer is not whole.
-            now.record.end(EgressRefusal(.badAnswer, "the answer is not whole"))
+            now.record.end(
+                session.endOfBytes ?? EgressRefusal(.badAnswer, "the answer is not whole"))
             context.close(promise: nil)
         } else if case .forwarding = now.state {
             refuse(refusal, context)
@@ -99,7 +102,7 @@ extension HTTPGate {
                 outside.removeHandler(handler, promise: nil)
             }
         }
-        client.closeFuture.assumeIsolated().whenComplete { _ in record.end() }
+        client.closeFuture.assumeIsolated().whenComplete { _ in record.endOrCut() }
         // A decoder hands over what it has not read in the loop's next turn, without saying that
         // the reading is complete: nobody else would flush it.
         context.eventLoop.assumeIsolated().execute {

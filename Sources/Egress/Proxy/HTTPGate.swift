@@ -128,6 +128,7 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
             record.name(route.destination)
             if head.method != .CONNECT {
                 record.request(method: head.method.rawValue, path: route.head.uri)
+                try session.countRequest(to: route.destination)
             }
             exchange?.asksForUpgrade = route.asksForUpgrade
             head.method == .CONNECT ? connect(route, context) : forward(route, context)
@@ -157,7 +158,7 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
         switch part {
         case .head: break
         case .body(let bytes):
-            record.sent(bytes.readableBytes)
+            record.sentBody(bytes)
             channel.write(HTTPClientRequestPart.body(.byteBuffer(bytes)), promise: nil)
         case .end(let trailers):
             channel.writeAndFlush(HTTPClientRequestPart.end(trailers), promise: nil)
@@ -190,7 +191,9 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
     private func deliver(_ route: HTTPRoute) {
         guard let now = exchange, case .connecting(let parts) = now.state else { return }
         exchange?.state = .forwarding
-        upstream?.channel.write(HTTPClientRequestPart.head(route.head), promise: nil)
+        var head = route.head
+        ModelCall.prepare(&head)
+        upstream?.channel.write(HTTPClientRequestPart.head(head), promise: nil)
         for part in parts { send(part, now.record) }
         upstream?.channel.flush()
         gate.release()

@@ -176,12 +176,21 @@ struct HTTPRoute {
     static func refusal(
         _ refusal: EgressRefusal, to request: HTTPRequestHead, closing: Bool
     ) -> [HTTPServerResponsePart] {
-        let text = ByteBuffer(string: "superserve: \(refusal.text)\n")
+        var text = ByteBuffer(string: "superserve: \(refusal.text)\n")
+        var type = "text/plain; charset=utf-8"
         var headers: HTTPHeaders = [
-            "content-type": "text/plain; charset=utf-8",
-            "content-length": "\(text.readableBytes)",
-            "x-superserve-refusal": refusal.cause == .policy ? "policy" : "failed",
+            "x-superserve-refusal": refusal.cause == .policy ? "policy" : "failed"
         ]
+        if case .budget(let kind) = refusal.cause {
+            // What clients of models' APIs understand; asking again is of no use.
+            text = ByteBuffer(
+                bytes: ModelError("superserve: \(refusal.text)", "budget_exceeded", kind.rawValue)
+                    .json)
+            type = "application/json"
+            headers = ["x-superserve-refusal": "budget", "x-should-retry": "false"]
+        }
+        headers.add(name: "content-type", value: type)
+        headers.add(name: "content-length", value: "\(text.readableBytes)")
         if closing { headers.add(name: "connection", value: "close") }
         let head = HTTPResponseHead(
             version: request.version, status: .init(statusCode: refusal.httpStatus),

@@ -29,6 +29,9 @@ public final class SessionEgress: Sendable {
         var policy: NetworkPolicy
         var names: SyntheticNames
         var channels: [ObjectIdentifier: any Channel] = [:]
+        /// Those of them that lead to the outside.
+        var upstreams: Set<ObjectIdentifier> = []
+        var denials = DenialLedger()
         /// Connections that are open or being taken over.
         var open = 0
         var link: Link?
@@ -43,12 +46,19 @@ public final class SessionEgress: Sendable {
     }
 
     let id: String
+    let meter: NetworkMeter
     private let gateway: EgressGateway
+    private let notify: @Sendable (EgressNotice) -> Void
     private let state: Mutex<State>
 
-    init(_ id: String, _ policy: NetworkPolicy, _ gateway: EgressGateway) {
+    init(
+        _ id: String, _ policy: NetworkPolicy, _ meter: NetworkMeter, _ gateway: EgressGateway,
+        notify: @escaping @Sendable (EgressNotice) -> Void
+    ) {
         self.id = id
+        self.meter = meter
         self.gateway = gateway
+        self.notify = notify
         // Names that the policy has in full keep their addresses over restarts.
         let names = SyntheticNames(pinned: policy.exactNames, start: .random(in: 0 ... .max))
         state = Mutex(State(policy: policy, names: names))
@@ -119,7 +129,10 @@ public final class SessionEgress: Sendable {
         let channels = state.withLock { state in
             state.isClosed = true
             state.link = nil
-            defer { state.channels = [:] }
+            defer {
+                state.channels = [:]
+                state.upstreams = []
+            }
             return Array(state.channels.values)
         }
         for channel in channels { channel.close(promise: nil) }
@@ -131,15 +144,21 @@ public final class SessionEgress: Sendable {
     // MARK: - For the handlers
 
     /// False once the session is closed.
-    func add(_ channel: any Channel) -> Bool {
+    func add(_ channel: any Channel, isUpstream: Bool = false) -> Bool {
         let key = ObjectIdentifier(channel)
         let isOpen = state.withLock { state in
-            if !state.isClosed { state.channels[key] = channel }
+            if !state.isClosed {
+                state.channels[key] = channel
+                if isUpstream { state.upstreams.insert(key) }
+            }
             return !state.isClosed
         }
         guard isOpen else { return false }
         channel.closeFuture.whenComplete { [weak self] _ in
-            _ = self?.state.withLock { $0.channels.removeValue(forKey: key) }
+            self?.state.withLock { state in
+                state.channels.removeValue(forKey: key)
+                state.upstreams.remove(key)
+            }
         }
         return true
     }
@@ -161,6 +180,9 @@ public final class SessionEgress: Sendable {
             return eventLoop.makeFailedFuture(
                 EgressRefusal(.policy, "\(destination) is not allowed: \(asked.reason)"))
         }
+        if let refusal = refusal(meter.countConnection()) {
+            return eventLoop.makeFailedFuture(refusal)
+        }
         let dialled = eventLoop.makeFutureWithTask { [gateway, id] in
             try await gateway.dialer.dial(
                 destination, policy: policy, session: id, on: eventLoop)
@@ -168,10 +190,12 @@ public final class SessionEgress: Sendable {
         return dialled.assumeIsolated().flatMapThrowing { [self] dialled in
             record.allowed(by: asked.reason, address: dialled.address)
             // So that the end of the session cuts it too.
-            guard add(dialled.channel) else {
+            guard add(dialled.channel, isUpstream: true) else {
                 dialled.channel.close(promise: nil)
                 throw EgressRefusal(.unreachable, "the session has ended")
             }
+            // Nothing was read from it yet.
+            try dialled.channel.pipeline.syncOperations.addHandler(SocketMeter(self))
             return dialled.channel
         }.nonisolated()
     }
@@ -212,6 +236,7 @@ public final class SessionEgress: Sendable {
 
     /// Programs ask again and again: only another name than the last one is worth a record.
     private func logRefusal(of name: HostName, _ reason: String) {
+        denied(name.text, "\(name.text) is not allowed: \(reason)")
         let isNew = state.withLock { state in
             defer { state.refusedName = name }
             return state.refusedName != name
@@ -220,6 +245,38 @@ public final class SessionEgress: Sendable {
         var record = WireNetworkRecord(.name, host: name.text, port: nil, time: Date())
         record.reason = reason
         log(record)
+    }
+
+    /// Counts a denial; the first of a destination is said, within bounds.
+    func denied(_ destination: String, _ reason: String) {
+        meter.countDenial()
+        switch state.withLock({ $0.denials.denied(destination, at: .now) }) {
+        case .nothing: break
+        case .first: say(.denied(destination: destination, reason: reason))
+        case .last:
+            say(.denied(destination: destination, reason: reason))
+            say(.manyDenied)
+        }
+    }
+
+    /// Destinations that were denied in the last hour, and how often others were.
+    public var denials: (known: [(destination: String, count: Int)], others: Int) {
+        state.withLock { ($0.denials.known, $0.denials.others) }
+    }
+
+    func say(_ notice: EgressNotice) { notify(notice) }
+
+    /// Closes what leads to the outside, when bytes are used up.
+    func cutUpstreams(but one: any Channel) {
+        let channels = state.withLock { state in
+            state.channels.filter {
+                state.upstreams.contains($0.key) && $0.key != ObjectIdentifier(one)
+            }
+        }
+        // Not at once: one of them may be about to be written to.
+        for channel in channels.values {
+            channel.eventLoop.execute { channel.close(promise: nil) }
+        }
     }
 
     func log(_ record: WireNetworkRecord) {

@@ -23,7 +23,7 @@ struct Tunnel {
         FlowGate.join(gates.0, gates.1)
         gates.0.release()
         gates.1.release()
-        client.closeFuture.assumeIsolated().whenComplete { _ in record.end() }
+        client.closeFuture.assumeIsolated().whenComplete { _ in record.endOrCut() }
     }
 
     /// Begins, and puts the tunnel in the place of the handler of `context`, which leaves: it gets

@@ -11,7 +11,7 @@ public actor AgentCatalog {
     private let shipped: String?
     private let operatorDirectory: String?
     private let trees: AgentTrees
-    private let ceilings: MountCeilings
+    private let ceilings: AgentCeilings
     private let maximumSource: Int
     private let logger: Logger
     /// The end of the newest change; changes wait for each other.
@@ -23,7 +23,7 @@ public actor AgentCatalog {
     public init(
         store: any SessionStore, clock: any SessionClock, shipped: String?,
         operatorDirectory: String?,
-        copies: String, ceilings: MountCeilings, maximumSource: Int, logger: Logger
+        copies: String, ceilings: AgentCeilings, maximumSource: Int, logger: Logger
     ) {
         self.store = store
         self.clock = clock
@@ -118,8 +118,11 @@ public actor AgentCatalog {
             throw WireError(code: .agentInvalid, message: "\(error)")
         }
         if let objection = ceilings.objection(to: definition, trusted: caller.isOperator) {
+            let key = objection.split(separator: "'").first.map(String.init) ?? ""
+            let place = AgentDefinition.line(of: key, in: yaml).map { "superserve.yaml:\($0): " }
             throw WireError(
-                code: .agentInvalid, message: "Agent '\(definition.name)': \(objection)")
+                code: .agentInvalid,
+                message: "Agent '\(definition.name)': \(place ?? "")\(objection)")
         }
         if file(definition.name, in: operatorDirectory) != nil {
             throw WireError(

@@ -25,6 +25,7 @@ extension SessionDriver {
         var next = record
         for rule in edit.allow { next.networkEdits.allow(rule) }
         for rule in edit.deny { next.networkEdits.deny(rule) }
+        next = try changed(next, by: edit.budget, caller)
         let policy: NetworkPolicy
         do throws(NetworkTextError) {
             policy = try next.networkEdits.applied(to: agent.definition.network ?? .none)
@@ -34,6 +35,7 @@ extension SessionDriver {
         if !caller.isOperator { try checkCeiling(policy) }
         try await commit(SessionChange(next))
         network?.policy = policy
+        meter.budget = networkBudget
         log(.notice, "network policy changed by \(caller.user.name)")
         return showNetwork()
     }
@@ -51,7 +53,16 @@ extension SessionDriver {
     }
 
     /// What the session may reach and why a change has no full effect yet.
-    func showNetwork() -> WireNetwork { egressPolicy.wire(edits: record.networkEdits, note: note) }
+    func showNetwork() -> WireNetwork {
+        var answer = egressPolicy.wire(edits: record.networkEdits, note: note)
+        answer.edited += record.budgetEdits.kinds.map { kind in
+            let value = record.budgetEdits[kind] ?? 0
+            let text = value == NetworkBudget.unlimited ? "none" : kind.text(value)
+            return "budget \(kind.rawValue) \(text)"
+        }
+        describeUsage(in: &answer)
+        return answer
+    }
 
     private var note: String? {
         guard let wanted = egressPorts, sandbox?.process != nil else { return nil }
@@ -94,7 +105,10 @@ extension SessionDriver {
     /// The session's way out, opened where it is not and the policy allows anything.
     func openNetwork() -> SessionEgress? {
         if network == nil, egressPolicy.access != .none {
-            network = context.gateway.open(session: id.hex, policy: egressPolicy)
+            meter.budget = networkBudget
+            network = context.gateway.open(
+                session: id.hex, policy: egressPolicy, meter: meter
+            ) { [mailbox] in mailbox.yield(.notice($0)) }
         }
         return network
     }
@@ -143,8 +157,9 @@ extension SessionEgress {
 struct NetworkEdit: Sendable {
     var allow: [NetworkRule] = []
     var deny: [NetworkRule] = []
+    var budget = NetworkBudget()
 
-    /// Throws `bad_request` for what is no rule.
+    /// Throws `bad_request` for what is no rule and no budget.
     init(_ edit: WireEditNetwork) throws(WireError) {
         do throws(NetworkTextError) {
             for text in edit.allow ?? [] { allow.append(try NetworkRule(text)) }
@@ -152,7 +167,12 @@ struct NetworkEdit: Sendable {
         } catch {
             throw WireError(code: .badRequest, message: "The rule \(error.message)")
         }
-        guard !allow.isEmpty || !deny.isEmpty else {
+        do throws(NetworkTextError) {
+            budget = try NetworkBudget(changes: edit.budget ?? [])
+        } catch {
+            throw WireError(code: .badRequest, message: "The budget: \(error.message)")
+        }
+        guard !allow.isEmpty || !deny.isEmpty || !budget.isEmpty else {
             throw WireError(code: .badRequest, message: "No rule was given")
         }
     }

@@ -14,6 +14,7 @@ struct DriverContext: Sendable {
     let deadlines: DeadlineTable
     let limits: SessionLimits
     let gateway: EgressGateway
+    let meters: MeterTable
     let logger: Logger
 }
 
@@ -29,6 +30,8 @@ enum SessionCommand: Sendable {
     case discard(Reply<Void>)
     case editNetwork(NetworkEdit, Caller, Reply<WireNetwork>)
     case showNetwork(Reply<WireNetwork>)
+    /// From the session's network.
+    case notice(EgressNotice)
     case link(Reply<any SandboxLink>)
     case reconnect(Reply<Void>)
     case stop(Reply<Void>)
@@ -48,6 +51,8 @@ actor SessionDriver {
     let id: SessionID
     let context: DriverContext
     let agent: AgentVersion
+    /// What the session has used of the network.
+    let meter: NetworkMeter
     nonisolated let mailbox: AsyncStream<SessionCommand>.Continuation
     private let commands: AsyncStream<SessionCommand>
 
@@ -77,13 +82,14 @@ actor SessionDriver {
 
     init(
         record: SessionRecord, sandbox: SandboxRecord?, turn: TurnRecord?, agent: AgentVersion,
-        context: DriverContext
+        meter: NetworkMeter, context: DriverContext
     ) {
         id = record.id
         self.record = record
         self.sandbox = sandbox
         self.turn = turn
         self.agent = agent
+        self.meter = meter
         self.context = context
         (commands, mailbox) = AsyncStream.makeStream(of: SessionCommand.self)
     }
@@ -94,6 +100,7 @@ actor SessionDriver {
         timerTask?.cancel()
         ceilingTask?.cancel()
         link?.close()
+        context.meters.leave(id)
     }
 
     /// Asks and waits for the answer.
@@ -127,6 +134,7 @@ actor SessionDriver {
         case .editNetwork(let edit, let caller, let reply):
             await answer(reply) { () throws(WireError) in try await editNetwork(edit, caller) }
         case .showNetwork(let reply): reply.resume(returning: .success(showNetwork()))
+        case .notice(let notice): await take(notice)
         case .link(let reply):
             await answer(reply) { () throws(WireError) in try await connectedLink() }
         case .reconnect(let reply):

@@ -1,5 +1,6 @@
 public import API
 public import Foundation
+public import Settings
 
 /// One transaction of a session: its row and everything that changes with it.
 public struct SessionChange: Sendable {
@@ -15,6 +16,8 @@ public struct SessionChange: Sendable {
     public var removeSandbox = false
     /// Delete every event and turn.
     public var deleteHistory = false
+    /// What it has used of the network, where that belongs to the events.
+    public var networkUsage: NetworkUsage?
     /// Somebody who wrote or resumed.
     public var participant: WireUser?
     /// The request that this turn answers.
@@ -81,6 +84,9 @@ public protocol SessionStore: Sendable {
 
     func session(_ id: SessionID) async throws(StoreError) -> SessionRecord?
     func sandbox(_ id: SessionID) async throws(StoreError) -> SandboxRecord?
+    func networkUsage(_ id: SessionID) async throws(StoreError) -> NetworkUsage?
+    /// Writes down what sessions have used; those that are gone are left out.
+    func save(_ usage: [SessionID: NetworkUsage]) async throws(StoreError)
     func turn(_ id: SessionID, number: Int) async throws(StoreError) -> TurnRecord?
     func turns(_ id: SessionID, after: Int, limit: Int) async throws(StoreError) -> [TurnRecord]
     func participants(_ id: SessionID) async throws(StoreError) -> [WireUser]

@@ -53,6 +53,8 @@ public struct SessionRecord: Sendable, Hashable, Codable {
     public var creator: WireUser
     /// What was changed in the agent's network policy for this session.
     public var networkEdits = NetworkEdits()
+    /// What was changed in its budget; `NetworkBudget.unlimited` takes a bound away.
+    public var budgetEdits = NetworkBudget()
     /// Number of the newest event.
     public var lastSeq: Int64
     /// Number of the newest turn.
