@@ -136,7 +136,9 @@ int csandbox_enter_launcher(struct csandbox_keeper *keeper, int channel_fd,
     if (keeper->cgroup_fd >= 0) {
         const int moved = csandbox_cgroup_enter_leaf(keeper->cgroup_fd);
         if (moved < 0) {
-            dprintf(2, "superserve-launcher: no cgroups for sessions: %s\n", strerror(-moved));
+            (void)snprintf(keeper->cgroup_note, sizeof keeper->cgroup_note,
+                           "the launcher's control group cannot be entered: %s", strerror(-moved));
+            dprintf(2, "superserve-launcher: no groups for sessions: %s\n", keeper->cgroup_note);
             keeper->cgroup_fd = -1;
         }
     }
@@ -155,7 +157,8 @@ int csandbox_enter_launcher(struct csandbox_keeper *keeper, int channel_fd,
     if (place_descriptors(from, failure) < 0) return -failure->error;
     (void)csandbox_steal_fd(&state_fd); // closed just now, by number
     char name[] = "superserve-launcher", mode[] = "launcher";
-    char *const arguments[] = {name, mode, keeper->state_path, keeper->runtime_path, NULL};
+    char *const arguments[] = {name, mode, keeper->state_path, keeper->runtime_path,
+                               keeper->cgroup_note, NULL};
     char *const environment[] = {NULL};
     execveat(CSANDBOX_FD_LAUNCHER_PROGRAM, "", arguments, environment, AT_EMPTY_PATH);
     (void)csandbox_fail(failure, "launcher", errno,

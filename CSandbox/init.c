@@ -77,13 +77,15 @@ static int prepare(struct csandbox_init *init, struct boot_block *boot,
                    struct csandbox_failure *failure) {
     int result = csandbox_make_undumpable();
     if (result != 0) return csandbox_fail(failure, "dumpable", -result, "init");
-    if (syscall(SYS_close_range, CSANDBOX_FD_REPORT + 1, ~0U, 0) != 0)
+    if (syscall(SYS_close_range, CSANDBOX_FD_GROUP + 1, ~0U, 0) != 0)
         return csandbox_fail(failure, "close_range", errno, "init");
     if ((result = read_boot(boot, failure)) != 0) return result;
     memcpy(init->nonce, boot->head.nonce, sizeof init->nonce);
     init->linger = boot->head.linger;
     init->agent_filter = boot->agent_filter;
     init->listen_fd = CSANDBOX_FD_LISTEN;
+    init->group_fd =
+        fcntl(CSANDBOX_FD_GROUP, F_SETFD, FD_CLOEXEC) == 0 ? CSANDBOX_FD_GROUP : -1;
     init->link.fd = init->input.fd = init->agent.report = -1;
     for (int i = 0; i < CSANDBOX_PENDING_MAX; i++) init->link.pending[i] = -1;
     for (int i = 0; i < CSANDBOX_OUTPUTS_MAX; i++) init->outputs[i].fd = -1;

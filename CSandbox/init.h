@@ -166,6 +166,7 @@ struct csandbox_init {
     struct csandbox_protection protection;
     struct csandbox_program agent_filter;
     int listen_fd;
+    int group_fd; // cgroup.procs of the agent's group, or -1
     int signal_fd;
     int workspace_fd;
     uint64_t lonely_since; // CLOCK_MONOTONIC seconds; when the last supervisor left
@@ -234,10 +235,10 @@ void csandbox_agent_reaped(struct csandbox_init *_Nonnull init, int status,
 // Writes the EXITED record once everything that goes before it is written.
 void csandbox_agent_finish(struct csandbox_init *_Nonnull init);
 
-// init_exec.c: the child's side of a start; never returns.
+// init_exec.c: the child's side of a start; never returns. `pipes`: input, output, errors, report.
 _Noreturn void csandbox_agent_child(const struct csandbox_request *_Nonnull request,
-                                    struct csandbox_program filter, int in, int out, int err,
-                                    int report);
+                                    struct csandbox_program filter, const int pipes[_Nonnull 4],
+                                    int group);
 // What the child writes to its report pipe: one with error 0 immediately before exec, others are
 // failures.
 struct csandbox_start_report {

@@ -120,9 +120,10 @@ static void fork_agent(struct csandbox_init *init, const struct csandbox_request
         start_failed(init, "fork", errno, "");
         return;
     }
-    if (pid == 0)
-        csandbox_agent_child(request, init->agent_filter, pipes->in[0], pipes->out[1],
-                             pipes->err[1], pipes->report[1]);
+    if (pid == 0) {
+        const int ends[4] = {pipes->in[0], pipes->out[1], pipes->err[1], pipes->report[1]};
+        csandbox_agent_child(request, init->agent_filter, ends, init->group_fd);
+    }
     agent->pid = pid;
     agent->state = CSANDBOX_AGENT_STARTING;
     agent->report = csandbox_steal_fd(&pipes->report[0]);

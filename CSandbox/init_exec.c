@@ -67,10 +67,10 @@ static const char *unpack(const struct csandbox_request *request) {
 }
 
 // 0, 1, 2 and the report pipe; everything else is closed, close-on-exec or not.
-static void place_descriptors(int in, int out, int err, int report_fd) {
-    int from[4] = {in, out, err, report_fd};
+static void place_descriptors(const int pipes[4]) {
+    int from[4];
     for (int i = 0; i < 4; i++) { // out of the way of the places
-        from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, REPORT_FD + 1);
+        from[i] = fcntl(pipes[i], F_DUPFD_CLOEXEC, REPORT_FD + 1);
         if (from[i] < 0) _exit(127); // told as "killed before the program ran"
     }
     if (dup2(from[0], 0) < 0 || dup2(from[1], 1) < 0 || dup2(from[2], 2) < 0 ||
@@ -144,11 +144,14 @@ static _Noreturn void run(void) {
 }
 
 _Noreturn void csandbox_agent_child(const struct csandbox_request *request,
-                                    struct csandbox_program filter, int in, int out, int err,
-                                    int report_fd) {
+                                    struct csandbox_program filter, const int pipes[4],
+                                    int group) {
     struct csandbox_failure failure;
+    // First of all: whatever is used from here on is the agent's.
+    const int refused = group >= 0 && write(group, "0", 1) != 1 ? errno : 0;
     if (setsid() < 0) _exit(127);
-    place_descriptors(in, out, err, report_fd);
+    place_descriptors(pipes);
+    if (refused != 0) fail(refused, "control group", "enter the agent's group");
     const char *directory = unpack(request);
     raise_oom_score();
     if (csandbox_become_agent(&failure) != 0) fail(failure.error, failure.stage, failure.detail);

@@ -77,6 +77,7 @@ int csandbox_parse_frame(const void *_Nonnull bytes, size_t length, struct csand
 #define CSANDBOX_FD_LISTEN 3 // bound control socket (seqpacket, non-blocking); init calls listen()
 #define CSANDBOX_FD_BOOT 4   // sealed memfd: struct csandbox_boot, then the two seccomp programs
 #define CSANDBOX_FD_REPORT 5 // stream socket to the launcher: init writes one struct csandbox_report, then closes it
+#define CSANDBOX_FD_GROUP 6  // cgroup.procs of the agent's control group; absent where sessions have none
 // 0 and 1 are /dev/null; 2 is the keeper's log until init is ready, then /dev/null too. Environment: empty.
 // Working directory: /.
 

@@ -237,7 +237,7 @@ static void end_everything(struct csandbox_keeper *keeper) {
         openat(keeper->runtime_fd, "s", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (sockets >= 0) csandbox_socket_sweep(sockets);
     csandbox_keeper_become_self(keeper);
-    csandbox_cgroup_leave(keeper->cgroup_fd, keeper->runtime_path);
+    csandbox_cgroup_leave(keeper);
     csandbox_claim_release(keeper);
 }
 

@@ -44,6 +44,7 @@ static int take_option(struct csandbox_keeper *keeper, int option, const char *v
     case 'g': return parse_number(value, &identity->gid);
     case 'U': return csandbox_identity_parse_range(value, &identity->sub_uid);
     case 'G': return csandbox_identity_parse_range(value, &identity->sub_gid);
+    case 'm': keeper->moves_starter = true; return 0;
     default: return -EINVAL;
     }
 }
@@ -58,6 +59,7 @@ int csandbox_keeper_parse(struct csandbox_keeper *keeper, int argc, char *const 
         {"service-gid", required_argument, NULL, 'g'},
         {"sub-uid", required_argument, NULL, 'U'},
         {"sub-gid", required_argument, NULL, 'G'},
+        {"move-starter", no_argument, NULL, 'm'},
         {NULL, 0, NULL, 0},
     };
     const struct csandbox_id_range pool = {CSANDBOX_SERVICE_ID + 1, CSANDBOX_SUBORDINATE_COUNT};
@@ -228,6 +230,6 @@ int csandbox_keeper_setup(struct csandbox_keeper *keeper, struct csandbox_failur
     if (made < 0) return made;
     if (back != 0) return csandbox_fail(failure, "keeper", back, "chdir /");
     if (csandbox_claim_ids(keeper, failure) < 0) return -failure->error;
-    keeper->cgroup_fd = csandbox_cgroup_prepare(&keeper->identity, keeper->runtime_path);
+    csandbox_cgroup_prepare(keeper);
     return 0;
 }

@@ -177,6 +177,7 @@ static int prepare(struct csandbox_server *server, struct csandbox_failure *fail
         csandbox_filter_compile(CSANDBOX_FILTER_AGENT, &server->agent_filter, failure) < 0 ||
         csandbox_template_build(&server->own_ns_fd, &server->template_ns_fd, failure) < 0)
         return -failure->error;
+    csandbox_group_restore(server->cgroup_fd);
     csandbox_session_sweep(server);
     return open_events(server, failure);
 }
@@ -184,9 +185,10 @@ static int prepare(struct csandbox_server *server, struct csandbox_failure *fail
 int csandbox_launcher_serve(int argc, char *const *argv) {
     static struct csandbox_server server;
     struct csandbox_failure failure;
-    if (argc != 4) return 2;
+    if (argc != 5) return 2;
     server.state_path = argv[2];
     server.runtime_path = argv[3];
+    server.cgroup_note = argv[4];
     if (prepare(&server, &failure) < 0) {
         csandbox_notice_fail(CSANDBOX_FD_LAUNCHER_KEEPER, &failure);
         return 1;

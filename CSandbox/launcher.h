@@ -72,8 +72,8 @@ int csandbox_identity_map_session(pid_t pid, uint64_t block,
 
 // --- enter.c: from the keeper's child to the launcher --------------------------------------------
 
-// Descriptors of `superserve-launcher launcher STATE RUNTIME`; the paths are real ones, for
-// comparisons only.
+// Descriptors of `superserve-launcher launcher STATE RUNTIME NOTE`; the paths are real ones, for
+// comparisons only, the note says why limits cannot be enforced.
 #define CSANDBOX_FD_LAUNCHER_LISTEN 3
 #define CSANDBOX_FD_LAUNCHER_KEEPER 4  // channel to the keeper (struct csandbox_notice)
 #define CSANDBOX_FD_LAUNCHER_STATE 5   // state directory, of the launcher's own mount namespace
@@ -81,6 +81,7 @@ int csandbox_identity_map_session(pid_t pid, uint64_t block,
 #define CSANDBOX_FD_LAUNCHER_PROGRAM 7 // the program itself
 #define CSANDBOX_FD_LAUNCHER_CGROUP 8  // directory for the sessions' groups; may be absent
 #define CSANDBOX_FD_LAUNCHER_END 9
+#define CSANDBOX_GROUP_NOTE 256 // bytes of a text about control groups
 
 struct csandbox_keeper {
     struct csandbox_identity identity;
@@ -93,9 +94,11 @@ struct csandbox_keeper {
     int listen_fd;
     int program_fd;
     int cgroup_fd;
+    char cgroup_note[CSANDBOX_GROUP_NOTE]; // why sessions get no limits, or not all; may be empty
     int signal_fd;
     int channel_fd; // to the launcher of the moment, or -1
     pid_t launcher;
+    bool moves_starter; // out of its control group, which must be empty for limits to be possible
     bool takes_slice;  // of the pool: root, and no range is configured
     int claim_fds[2];  // locks of its ranges, or -1
 };
@@ -158,20 +161,71 @@ void csandbox_socket_remove(int sockets_fd, const char *_Nonnull session);
 // Removes every socket on which nobody listens.
 void csandbox_socket_sweep(int sockets_fd);
 
-// --- cgroup.c: groups of the sessions, where cgroup v2 is writable -------------------------------
+// --- cgroup.c: the keeper's part of cgroup v2 ----------------------------------------------------
 
-// Makes `<own group>/superserve-sessions.<id>` and its leaf for launchers. Descriptor, or -1: no
-// groups here.
-int csandbox_cgroup_prepare(const struct csandbox_identity *_Nonnull identity,
-                            const char *_Nonnull runtime_path);
-// Moves the caller into the leaf. 0 or -errno.
+// Makes `<own group>/superserve-sessions.<id>` with leaves for keeper and launcher, moves the keeper
+// into its own, and passes the controllers for limits on, as far as they are there. Directory
+// descriptor in keeper->cgroup_fd, or -1: no groups here; keeper->cgroup_note: what is missing.
+void csandbox_cgroup_prepare(struct csandbox_keeper *_Nonnull keeper);
+// Moves the caller into the launcher's leaf. 0 or -errno.
 int csandbox_cgroup_enter_leaf(int cgroup_fd);
-// A group for one session; O_DIRECTORY descriptor or -1.
-int csandbox_cgroup_make(int cgroup_fd, const char *_Nonnull session);
-void csandbox_cgroup_remove(int cgroup_fd, const char *_Nonnull session);
+// Gives everything back that `prepare` took, once no session lives.
+void csandbox_cgroup_leave(struct csandbox_keeper *_Nonnull keeper);
+// `superserve-launcher release-groups`: takes the controllers back from every session's group, so
+// that a service manager may put a new keeper where the last one was.
+int csandbox_cgroup_release_main(void);
+
+// --- group.c, limits.c: each session's group -----------------------------------------------------
+
+// `<session>/{init,agent}`. Init may not be ended because its agents use too much, so what limits
+// them is on `agent`, and each agent process enters it by itself, before anything else.
+struct csandbox_group {
+    int init_fd;       // directory, for clone3; -1: there is no group
+    int init_procs_fd; // cgroup.procs
+    int agent_procs_fd;
+    uint64_t enforced; // bits of enum csandbox_limit
+    char note[CSANDBOX_GROUP_NOTE]; // why not all that was asked for
+};
+// `limits` NULL: none. A failure when one that is required cannot be enforced.
+int csandbox_group_make(int cgroup_fd, const char *_Nonnull session,
+                        const struct csandbox_limits *_Nullable limits,
+                        const char *_Nonnull host_note, struct csandbox_group *_Nonnull group,
+                        struct csandbox_failure *_Nonnull failure);
+void csandbox_group_close(struct csandbox_group *_Nonnull group);
+// SIGKILL to every process in it, frozen ones too.
+void csandbox_group_kill(int cgroup_fd, const char *_Nonnull session);
+void csandbox_group_remove(int cgroup_fd, const char *_Nonnull session);
 // Removes every group without processes, but not those of sessions that `busy` names.
-void csandbox_cgroup_sweep(int cgroup_fd, bool (*_Nullable busy)(const char *_Nonnull session));
-void csandbox_cgroup_leave(int cgroup_fd, const char *_Nonnull runtime_path);
+void csandbox_group_sweep(int cgroup_fd, bool (*_Nullable busy)(const char *_Nonnull session));
+// Writes the limits of every group again: the kernel forgets them when controllers are taken back.
+void csandbox_group_restore(int cgroup_fd);
+void csandbox_group_usage(int cgroup_fd, const char *_Nonnull session,
+                          struct csandbox_usage *_Nonnull usage);
+
+// Small files of control groups, below a directory. 0 or -errno.
+int csandbox_group_write(int dir_fd, const char *_Nonnull name, const char *_Nonnull text);
+// The text without its last line feed; length or -errno.
+ssize_t csandbox_group_read(int dir_fd, const char *_Nonnull name, char *_Nonnull text,
+                            size_t capacity);
+// Whether `word` is in a list of words with blanks between.
+bool csandbox_group_has_word(const char *_Nonnull list, const char *_Nonnull word);
+// Controllers that limits need, in the order of their bits; NULL at the end.
+extern const char *const _Nullable csandbox_group_controllers[];
+// Passes on to groups below `dir_fd` what it has of them; bits of those that are passed on.
+unsigned csandbox_group_enable(int dir_fd, int *_Nonnull error);
+void csandbox_group_disable(int dir_fd);
+
+// LIMITS of a request. 1: there are some; 0: none; or a failure.
+int csandbox_limits_read(struct csandbox_view payload, struct csandbox_limits *_Nonnull limits,
+                         struct csandbox_failure *_Nonnull failure);
+// Writes them into a session's group, whose agent's group is `agent_fd`; bits of those that hold.
+uint64_t csandbox_limits_write(int session_fd, int agent_fd,
+                               const struct csandbox_limits *_Nonnull limits,
+                               char note[_Nonnull CSANDBOX_GROUP_NOTE]);
+// Bits of the limits that a group with these controllers can have.
+uint64_t csandbox_limits_possible(int cgroup_fd);
+// Names of the limits in a set, with commas between.
+void csandbox_limits_names(uint64_t set, char *_Nonnull text, size_t capacity);
 
 // --- filter.c, filter_rules.c: seccomp programs --------------------------------------------------
 
@@ -297,7 +351,7 @@ struct csandbox_spawn_inputs {
     const struct csandbox_plan *_Nonnull plan;
     int own_ns_fd;
     int template_ns_fd;
-    int cgroup_fd; // or -1
+    const struct csandbox_group *_Nonnull group;
     int program_fd;
     int listen_fd;
     int boot_fd;

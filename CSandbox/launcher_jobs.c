@@ -149,7 +149,7 @@ bool csandbox_job_reaped(struct csandbox_server *server, pid_t pid, int status) 
     } else {
         if (done.type == CSANDBOX_LAUNCHER_DESTROY) {
             csandbox_socket_remove(server->sockets_fd, done.session);
-            csandbox_cgroup_remove(server->cgroup_fd, done.session);
+            csandbox_group_remove(server->cgroup_fd, done.session);
         }
         csandbox_frame_begin(&server->writer, CSANDBOX_OK, done.asker.request, 0);
         if (done.type == CSANDBOX_LAUNCHER_MEASURE) {

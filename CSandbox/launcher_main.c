@@ -1,5 +1,6 @@
 // One static program, three modes: the keeper is started by the supervisor, the launcher by the
-// keeper, and init by the launcher in every session. A fourth lists the measures by name.
+// keeper, and init by the launcher in every session. A fourth lists the measures by name,
+// a fifth lets a service manager start a new keeper where the last one was killed.
 #include "launcher.h"
 #include "measures.h"
 
@@ -20,10 +21,13 @@ int csandbox_launcher_main(int argc, char *const *argv) {
         return csandbox_init_main(argc > 2 ? argv[2] : "");
     }
     if (strcmp(mode, "measures") == 0) return csandbox_measures_main();
+    if (strcmp(mode, "release-groups") == 0) return csandbox_cgroup_release_main();
     fprintf(
         stderr,
         "superserve-launcher is started by superserved:\n"
         "  superserve-launcher keeper --state-dir DIR --runtime-dir DIR --ready-fd N\n"
-        "      [--service-uid U --service-gid G --sub-uid FIRST:COUNT --sub-gid FIRST:COUNT]\n");
+        "      [--service-uid U --service-gid G --sub-uid FIRST:COUNT --sub-gid FIRST:COUNT]\n"
+        "      [--move-starter]\n"
+        "  superserve-launcher release-groups\n");
     return 2;
 }

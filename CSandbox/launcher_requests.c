@@ -41,6 +41,10 @@ static void hello(struct csandbox_server *server, struct csandbox_asker asker) {
     csandbox_frame_u64(&server->writer, CSANDBOX_TAG_PID, (uint64_t)getpid());
     csandbox_frame_u64(&server->writer, CSANDBOX_TAG_START_TIME, start_time);
     csandbox_frame_text(&server->writer, CSANDBOX_TAG_STATE_DIR, server->state_path);
+    csandbox_frame_u64(&server->writer, CSANDBOX_TAG_ENFORCED,
+                       csandbox_limits_possible(server->cgroup_fd));
+    if (server->cgroup_note[0] != '\0')
+        csandbox_frame_text(&server->writer, CSANDBOX_TAG_DETAIL, server->cgroup_note);
     csandbox_answer(server, asker.connection);
 }
 
@@ -70,6 +74,21 @@ static void list(struct csandbox_server *server, struct csandbox_asker asker) {
         count++;
     }
     closedir(entries);
+    csandbox_answer(server, asker.connection);
+}
+
+static void usage(struct csandbox_server *server, struct csandbox_asker asker,
+                  struct csandbox_view payload) {
+    char session[CSANDBOX_SESSION_LENGTH + 1];
+    struct csandbox_failure failure;
+    struct csandbox_usage used;
+    if (csandbox_request_session(payload, session, &failure) < 0) {
+        csandbox_answer_failed(server, asker, &failure);
+        return;
+    }
+    csandbox_group_usage(server->cgroup_fd, session, &used);
+    csandbox_frame_begin(&server->writer, CSANDBOX_OK, asker.request, 0);
+    csandbox_frame_field(&server->writer, CSANDBOX_TAG_USAGE, &used, sizeof used);
     csandbox_answer(server, asker.connection);
 }
 
@@ -157,6 +176,7 @@ void csandbox_request(struct csandbox_server *server, uint64_t connection, const
     case CSANDBOX_LAUNCHER_HELLO: hello(server, asker); break;
     case CSANDBOX_LAUNCHER_LIST: list(server, asker); break;
     case CSANDBOX_LAUNCHER_STOP: stop(server, asker); break;
+    case CSANDBOX_LAUNCHER_USAGE: usage(server, asker, payload); break;
     case CSANDBOX_LAUNCHER_KILL: csandbox_kill_begin(server, asker, payload); break;
     case CSANDBOX_LAUNCHER_SPAWN:
     case CSANDBOX_LAUNCHER_PREPARE:

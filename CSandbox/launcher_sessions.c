@@ -8,7 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
 
-static struct csandbox_server *sweeping; // whose sessions csandbox_cgroup_sweep must not touch
+static struct csandbox_server *sweeping; // whose sessions csandbox_group_sweep must not touch
 
 struct csandbox_live *csandbox_live_find(struct csandbox_server *server, const char *session) {
     for (size_t i = 0; i < server->live_count; i++)
@@ -70,7 +70,7 @@ bool csandbox_live_reaped(struct csandbox_server *server, pid_t pid, int status)
     const struct csandbox_live live = *found;
     *found = server->live[--server->live_count];
     csandbox_socket_remove(server->sockets_fd, live.session);
-    csandbox_cgroup_remove(server->cgroup_fd, live.session);
+    csandbox_group_remove(server->cgroup_fd, live.session);
     const int64_t wide = status;
     csandbox_frame_begin(&server->writer, CSANDBOX_LAUNCHER_EXITED, 0, 0);
     csandbox_frame_text(&server->writer, CSANDBOX_TAG_SESSION, live.session);
@@ -99,7 +99,7 @@ void csandbox_session_sweep_soon(struct csandbox_server *server) {
 void csandbox_session_sweep(struct csandbox_server *server) {
     server->sweep_ns = 0;
     sweeping = server;
-    csandbox_cgroup_sweep(server->cgroup_fd, is_busy);
+    csandbox_group_sweep(server->cgroup_fd, is_busy);
 }
 
 static void kill_own(struct csandbox_server *server, struct csandbox_live *live,
@@ -118,6 +118,7 @@ static void kill_own(struct csandbox_server *server, struct csandbox_live *live,
     if (server->kill_due_ns == 0 || live->kill_due_ns < server->kill_due_ns)
         server->kill_due_ns = live->kill_due_ns;
     (void)kill(live->pid, SIGKILL); // not reaped yet, so this is no other process
+    csandbox_group_kill(server->cgroup_fd, live->session);
 }
 
 // It stays what it is, a session in use: its end is told when it comes.

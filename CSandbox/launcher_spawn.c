@@ -25,6 +25,8 @@ struct request {
     char session[CSANDBOX_SESSION_LENGTH + 1];
     uint64_t block;
     struct csandbox_boot boot; // nonce, linger, loosened, network
+    bool limited;
+    struct csandbox_limits limits;
 };
 
 static int check_loosened(struct csandbox_view payload, uint64_t *loosened,
@@ -94,6 +96,9 @@ static int check(struct csandbox_server *server, struct csandbox_view payload,
     if (check_loosened(payload, &request->boot.loosened, failure) < 0 ||
         check_network(payload, &request->boot.network, failure) < 0)
         return -failure->error;
+    const int limited = csandbox_limits_read(payload, &request->limits, failure);
+    if (limited < 0) return limited;
+    request->limited = limited > 0;
     if (csandbox_session_idle(server, request->session, &request->block, failure) < 0)
         return -failure->error;
     if (csandbox_job_changing(server, request->session) != NULL)
@@ -106,8 +111,8 @@ static int check(struct csandbox_server *server, struct csandbox_view payload,
 
 // Everything from the request to the running child; after a failure nothing is left.
 static int start(struct csandbox_server *server, const struct request *request,
-                 struct csandbox_view payload, struct csandbox_spawned *spawned,
-                 struct csandbox_failure *failure) {
+                 struct csandbox_view payload, struct csandbox_group *group,
+                 struct csandbox_spawned *spawned, struct csandbox_failure *failure) {
     static struct csandbox_plan plan;
     const struct csandbox_places places = {server->state_path, server->runtime_path,
                                            server->sessions_fd};
@@ -123,12 +128,17 @@ static int start(struct csandbox_server *server, const struct request *request,
     CSANDBOX_AUTO_FD int listen_fd =
         csandbox_socket_bind(server->sockets_fd, request->session, failure);
     if (listen_fd < 0) return -failure->error;
-    CSANDBOX_AUTO_FD int group_fd = csandbox_cgroup_make(server->cgroup_fd, request->session);
+    if (csandbox_group_make(server->cgroup_fd, request->session,
+                            request->limited ? &request->limits : NULL, server->cgroup_note, group,
+                            failure) < 0) {
+        csandbox_socket_remove(server->sockets_fd, request->session);
+        return -failure->error;
+    }
     const struct csandbox_spawn_inputs inputs = {
         .plan = &plan,
         .own_ns_fd = server->own_ns_fd,
         .template_ns_fd = server->template_ns_fd,
-        .cgroup_fd = group_fd,
+        .group = group,
         .program_fd = CSANDBOX_FD_LAUNCHER_PROGRAM,
         .listen_fd = listen_fd,
         .boot_fd = boot_fd,
@@ -136,8 +146,8 @@ static int start(struct csandbox_server *server, const struct request *request,
     };
     if (csandbox_spawn(&inputs, spawned, failure) == 0) return 0;
     csandbox_socket_remove(server->sockets_fd, request->session);
-    csandbox_cgroup_remove(server->cgroup_fd,
-                           request->session); // a child that was killed leaves it later
+    csandbox_group_remove(server->cgroup_fd,
+                          request->session); // a child that was killed leaves it later
     return -failure->error;
 }
 
@@ -149,6 +159,7 @@ static void fail(struct csandbox_server *server, struct csandbox_starting *start
     starting->deadline_ns = csandbox_boottime_ns() + CSANDBOX_END_SECONDS * 1000000000ull;
     csandbox_server_forget(server, &starting->report_fd);
     (void)pidfd_send_signal(starting->pidfd, SIGKILL, NULL, 0);
+    csandbox_group_kill(server->cgroup_fd, starting->session);
 }
 
 static void release(struct csandbox_server *server, struct csandbox_starting *starting) {
@@ -164,11 +175,13 @@ void csandbox_spawn_begin(struct csandbox_server *server, struct csandbox_asker 
     uint32_t index = 0;
     while (index < CSANDBOX_SPAWNS_MAX && server->starting[index].pid != 0) index++;
     struct csandbox_spawned spawned = {.pidfd = -1, .report_fd = -1};
+    struct csandbox_group group = {.init_fd = -1, .init_procs_fd = -1, .agent_procs_fd = -1};
     int result = -EAGAIN;
     if (index == CSANDBOX_SPAWNS_MAX)
         (void)csandbox_fail(&failure, "process", EAGAIN, "too many at once");
     else if ((result = check(server, payload, &request, &failure)) == 0)
-        result = start(server, &request, payload, &spawned, &failure);
+        result = start(server, &request, payload, &group, &spawned, &failure);
+    csandbox_group_close(&group);
     if (result < 0) {
         csandbox_answer_failed(server, asker, &failure);
         return;
@@ -179,10 +192,12 @@ void csandbox_spawn_begin(struct csandbox_server *server, struct csandbox_asker 
         .pidfd = spawned.pidfd,
         .block = request.block,
         .asker = asker,
+        .enforced = group.enforced,
         .report_fd = spawned.report_fd,
         .deadline_ns = csandbox_boottime_ns() + CSANDBOX_SPAWN_SECONDS * 1000000000ull,
     };
     memcpy(starting->session, request.session, sizeof starting->session);
+    memcpy(starting->note, group.note, sizeof starting->note);
     result = csandbox_start_time(spawned.pid, &starting->start_time);
     if (result == 0)
         result = csandbox_server_watch(server, starting->report_fd, EPOLLIN, CSANDBOX_EVENT_SPAWN,
@@ -198,6 +213,9 @@ static void succeed(struct csandbox_server *server, struct csandbox_starting *st
     const struct csandbox_protection *protection = &starting->report.protection;
     csandbox_frame_u64(&server->writer, CSANDBOX_TAG_MEASURES, protection->measures);
     csandbox_frame_u64(&server->writer, CSANDBOX_TAG_LANDLOCK, protection->landlock);
+    csandbox_frame_u64(&server->writer, CSANDBOX_TAG_ENFORCED, starting->enforced);
+    if (starting->note[0] != '\0')
+        csandbox_frame_text(&server->writer, CSANDBOX_TAG_DETAIL, starting->note);
     const uint64_t connection = starting->asker.connection;
     release(server, starting);
     csandbox_answer(server, connection);
@@ -275,7 +293,7 @@ bool csandbox_spawn_reaped(struct csandbox_server *server, pid_t pid, int status
     const struct csandbox_starting ended = *starting;
     release(server, starting);
     csandbox_socket_remove(server->sockets_fd, ended.session);
-    csandbox_cgroup_remove(server->cgroup_fd, ended.session);
+    csandbox_group_remove(server->cgroup_fd, ended.session);
     struct csandbox_failure failure = ended.failure;
     if (failure.stage == starting->stage)
         failure.stage = ended.stage; // its text moved with the copy

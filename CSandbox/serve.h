@@ -56,6 +56,8 @@ struct csandbox_starting {
     uint64_t block;
     char session[CSANDBOX_SESSION_LENGTH + 1];
     struct csandbox_asker asker;
+    uint64_t enforced;
+    char note[CSANDBOX_GROUP_NOTE]; // why not every limit is enforced
     int report_fd;
     size_t received;
     struct csandbox_report report;
@@ -105,6 +107,7 @@ struct csandbox_server {
     int sessions_fd, sockets_fd;
     int own_ns_fd, template_ns_fd;
     int cgroup_fd;
+    const char *_Nonnull cgroup_note; // why limits cannot be enforced; may be empty
     uint64_t sweep_ns; // when groups without processes are looked for; 0: nothing to look for
     const char *_Nonnull state_path;
     const char *_Nonnull runtime_path;

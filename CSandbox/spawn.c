@@ -55,21 +55,39 @@ static int reset_signals(struct csandbox_failure *failure) {
     return 0;
 }
 
-// The three descriptors of init, the program, and nothing else.
+// The descriptors of init, the program, and nothing else.
 static int place_descriptors(const struct csandbox_spawn_inputs *inputs, int report_fd,
                              int *program_fd, struct csandbox_failure *failure) {
-    const int from[4] = {inputs->listen_fd, inputs->boot_fd, report_fd, inputs->program_fd};
-    int high[4];
-    const int first = CSANDBOX_FD_LISTEN, end = first + 4;
-    for (int i = 0; i < 4; i++)
-        if ((high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, end)) < 0)
-            return csandbox_fail(failure, "descriptors", errno, "dup");
-    for (int i = 0; i < 4; i++)
-        if (dup2(high[i], first + i) < 0)
+    const int from[5] = {inputs->listen_fd, inputs->boot_fd, report_fd,
+                         inputs->group->agent_procs_fd, inputs->program_fd};
+    int high[5];
+    const int first = CSANDBOX_FD_LISTEN, end = first + 5;
+    for (int i = 0; i < 5; i++) {
+        high[i] = from[i] < 0 ? -1 : fcntl(from[i], F_DUPFD_CLOEXEC, end);
+        if (from[i] >= 0 && high[i] < 0) return csandbox_fail(failure, "descriptors", errno, "dup");
+    }
+    for (int i = 0; i < 5; i++) {
+        close(first + i); // what is absent must not be something else
+        if (high[i] >= 0 && dup2(high[i], first + i) < 0)
             return csandbox_fail(failure, "descriptors", errno, "dup2");
+    }
     *program_fd = end - 1;
     if (fcntl(*program_fd, F_SETFD, FD_CLOEXEC) < 0 || close_range((unsigned)end, ~0u, 0) < 0)
         return csandbox_fail(failure, "descriptors", errno, "close_range");
+    return 0;
+}
+
+// A control group namespace that begins at the agent's group: there agents see "/" and nothing of
+// where their session stands. Init only passes through it, and holds descriptors that the launcher
+// opened: whose groups they are was decided there (cgroup-v2.rst, "Delegation Containment").
+static int hide_groups(const struct csandbox_group *group, struct csandbox_failure *failure) {
+    if (group->init_fd < 0 || csandbox_weaken_namespaces(CLONE_NEWCGROUP) == 0) return 0;
+    if (write(group->agent_procs_fd, "0", 1) != 1)
+        return csandbox_fail(failure, "control group", errno, "enter the agent's group");
+    if (unshare(CLONE_NEWCGROUP) < 0)
+        return csandbox_fail(failure, "control group", errno, "unshare its namespace");
+    if (write(group->init_procs_fd, "0", 1) != 1)
+        return csandbox_fail(failure, "control group", errno, "return to init's group");
     return 0;
 }
 
@@ -81,6 +99,7 @@ static void become_init(const struct csandbox_spawn_inputs *inputs, uint64_t mea
     while (got < 0 && errno == EINTR);
     if (got != 1) _exit(1); // the launcher gave up before the ids were mapped
     if (take_root_ids(failure) < 0 || die_with_launcher(*report_fd, failure) < 0) return;
+    if (hide_groups(inputs->group, failure) < 0) return;
     umask(022);
     if (setsid() < 0) {
         (void)csandbox_fail(failure, "process", errno, "setsid");
@@ -135,22 +154,16 @@ static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2], 
         .pidfd = (uint64_t)(uintptr_t)pidfd,
         .exit_signal = SIGCHLD,
     };
-    if (inputs->cgroup_fd >= 0) {
+    if (inputs->group->init_fd >= 0) {
+        arguments.flags &= ~(uint64_t)CLONE_NEWCGROUP; // the child makes it, see hide_groups
         arguments.flags |= CLONE_INTO_CGROUP;
-        arguments.cgroup = (uint64_t)inputs->cgroup_fd;
+        arguments.cgroup = (uint64_t)inputs->group->init_fd;
     }
     // The child's mounts are a copy of the template's only if it is born there.
     if (setns(inputs->template_ns_fd, CLONE_NEWNS) < 0)
         return csandbox_fail(failure, "namespaces", errno, "enter the template");
-    long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
-    if (pid < 0 && inputs->cgroup_fd >= 0 &&
-        (errno == EACCES || errno == EBUSY || errno == ENODEV)) {
-        // The group was a convenience, without limits; the session may stay in the launcher's own.
-        arguments.flags &= ~(uint64_t)CLONE_INTO_CGROUP;
-        pid = syscall(SYS_clone3, &arguments, sizeof arguments);
-    }
-    if (pid == 0)
-        run_child(inputs, (arguments.flags & CLONE_INTO_CGROUP) != 0, ends[1], ends[0]);
+    const long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+    if (pid == 0) run_child(inputs, inputs->group->init_fd >= 0, ends[1], ends[0]);
     const int error = pid < 0 ? errno : 0;
     if (setns(inputs->own_ns_fd, CLONE_NEWNS) < 0) {
         // Without its own mounts this launcher is of no use; the keeper starts another one.

@@ -49,18 +49,21 @@ struct csandbox_field {
 
 enum csandbox_frame_type {
     // supervisor -> launcher (each answered by OK or FAILED with the same request number)
-    CSANDBOX_LAUNCHER_HELLO = 1,   // {} -> OK {BLOCKS, PID, START_TIME, STATE_DIR}: how many id blocks there
+    CSANDBOX_LAUNCHER_HELLO = 1,   // {} -> OK {BLOCKS, PID, START_TIME, STATE_DIR, ENFORCED, DETAIL?}: how many id blocks there
                                    //   are, and whose sessions these are: a supervisor with another state
-                                   //   directory must not ask for anything else
+                                   //   directory must not ask for anything else; ENFORCED: limits that this
+                                   //   host can enforce; DETAIL: why not all of them
     CSANDBOX_LAUNCHER_PREPARE = 2, // {SESSION, BLOCK}: makes sessions/<SESSION>/{workspace,home}; fine if there
     CSANDBOX_LAUNCHER_SPAWN = 3,   // {SESSION, BLOCK, NONCE, SOURCE?, ROOT?, MOUNT*, LINGER?,
-                                   //    LOOSEN*, NETWORK?, PORT*}
-                                   //   -> OK {PID, START_TIME, MEASURES, LANDLOCK}
+                                   //    LOOSEN*, NETWORK?, PORT*, LIMITS?}
+                                   //   -> OK {PID, START_TIME, MEASURES, LANDLOCK, ENFORCED, DETAIL?}
     CSANDBOX_LAUNCHER_KILL = 4,    // {PID, START_TIME}: SIGKILL to that init if it is still that; waits for its end
     CSANDBOX_LAUNCHER_DESTROY = 5, // {SESSION}: deletes the session's tree and control socket; fine if absent
     CSANDBOX_LAUNCHER_MEASURE = 6, // {SESSION} -> OK {BYTES, FILES}
     CSANDBOX_LAUNCHER_LIST = 7,    // {} -> OK {SESSION*}: every session tree on disk
     CSANDBOX_LAUNCHER_STOP = 8,    // {} -> OK: ends the keeper, the launcher and every sandbox; trees stay
+    CSANDBOX_LAUNCHER_USAGE = 9,   // {SESSION} -> OK {USAGE}: what its agent has used; nothing is known of a
+                                   //   session without a control group
     // launcher -> supervisor
     CSANDBOX_LAUNCHER_EXITED = 32, // unasked: {SESSION, PID, STATUS}: an init of this launcher ended (wait status)
 
@@ -140,12 +143,67 @@ enum csandbox_tag {
                                    //   every PORT on all addresses; the synthetic addresses lead there too
     CSANDBOX_TAG_PORT = 34,        // u64, 1 ... 65535, at most CSANDBOX_PORTS_MAX
     CSANDBOX_TAG_LANDLOCK = 31,    // u64, version of the kernel's Landlock interface; 0 = none
+    CSANDBOX_TAG_LIMITS = 40,      // struct csandbox_limits
+    CSANDBOX_TAG_ENFORCED = 41,    // u64, bits of enum csandbox_limit
+    CSANDBOX_TAG_USAGE = 42,       // struct csandbox_usage
 };
 
 enum csandbox_signal_scope {
     CSANDBOX_SCOPE_AGENT = 0,      // the agent process
     CSANDBOX_SCOPE_GROUP = 1,      // its process group
     CSANDBOX_SCOPE_ALL = 2,        // every process of the session but init and file helpers
+};
+
+// Limits of a session that its control group enforces. A set of them is a number with these bits.
+enum csandbox_limit {
+    CSANDBOX_LIMIT_MEMORY = 0,
+    CSANDBOX_LIMIT_MEMORY_HIGH = 1,
+    CSANDBOX_LIMIT_SWAP = 2,
+    CSANDBOX_LIMIT_PIDS = 3,
+    CSANDBOX_LIMIT_CPU = 4,
+    CSANDBOX_LIMIT_CPU_WEIGHT = 5,
+    CSANDBOX_LIMIT_IO_WEIGHT = 6,
+    CSANDBOX_LIMIT_CPU_TIME = 7,   // enforced by the supervisor, where it can be told how much was used
+};
+#define CSANDBOX_LIMITS 8u
+#define CSANDBOX_LIMITS_VERSION 1u
+#define CSANDBOX_UNLIMITED UINT64_MAX
+#define CSANDBOX_CPU_PERIOD 100000u // microseconds
+
+// What the processes of a session's agent may use together. Init, and helpers that copy files, are not
+// among them. CSANDBOX_UNLIMITED: no such limit; for the weights: the kernel's own, 100.
+struct csandbox_limits {
+    uint32_t version;              // CSANDBOX_LIMITS_VERSION
+    uint32_t required;             // without these the session is not started
+    uint64_t memory;               // bytes; beyond it the kernel ends every process of the agent
+    uint64_t memory_high;          // bytes; beyond it they are held up and their memory is taken back
+    uint64_t swap;                 // bytes
+    uint64_t pids;                 // processes and threads
+    uint64_t cpu_quota;            // microseconds of processor time in each CSANDBOX_CPU_PERIOD
+    uint64_t cpu_weight;           // 1 ... 10000, against other sessions
+    uint64_t io_weight;            // 1 ... 10000, against other sessions
+};
+
+// What they have used. A number whose bit in `known` is not set means nothing.
+enum csandbox_usage_kind {
+    CSANDBOX_USAGE_CPU = 1,
+    CSANDBOX_USAGE_MEMORY = 2,
+    CSANDBOX_USAGE_MEMORY_PEAK = 4,
+    CSANDBOX_USAGE_OOM_KILLS = 8,
+    CSANDBOX_USAGE_PIDS = 16,
+    CSANDBOX_USAGE_PIDS_REFUSED = 32,
+    CSANDBOX_USAGE_POPULATED = 64,
+};
+struct csandbox_usage {
+    uint32_t version;              // CSANDBOX_LIMITS_VERSION
+    uint32_t known;                // bits of enum csandbox_usage_kind
+    uint64_t cpu_us;               // since the sandbox was started
+    uint64_t memory;               // bytes, now
+    uint64_t memory_peak;          // bytes
+    uint64_t oom_kills;            // processes ended for want of memory
+    uint64_t pids;                 // now
+    uint64_t pids_refused;         // forks that failed because of the limit
+    uint64_t populated;            // 1: a process of the agent's lives
 };
 
 // The log of a session: everything that the supervisor must see exactly once, in order. Records are never

@@ -108,7 +108,7 @@ static void start_over(void) {
     init.log = log;
     init.input.ring = input;
     init.input.close_at = UINT64_MAX;
-    init.link.fd = init.input.fd = init.agent.report = init.listen_fd = -1;
+    init.link.fd = init.input.fd = init.agent.report = init.listen_fd = init.group_fd = -1;
     for (int i = 0; i < CSANDBOX_PENDING_MAX; i++) init.link.pending[i] = -1;
     for (int i = 0; i < CSANDBOX_OUTPUTS_MAX; i++) init.outputs[i].fd = -1;
     if (names < 0) open_network();

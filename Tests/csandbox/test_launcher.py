@@ -1149,7 +1149,7 @@ def test_groups_of_sessions(world):
     with world.session() as session:
         with open(f"/proc/{session.pid}/cgroup", encoding="ascii") as file:
             own = [line.strip().partition("::")[2] for line in file if line.startswith("0::")]
-        assert own and own[0].endswith("/" + session.id), own
+        assert own and own[0].endswith(f"/{session.id}/init"), own
         group = group_of(session)
     assert not os.path.exists(group)
 

@@ -27,6 +27,7 @@ EXIT = struct.Struct("=iiQQQ")
 
 # Frame types.
 LAUNCHER_HELLO, PREPARE, SPAWN, KILL, DESTROY, MEASURE, LIST = range(1, 8)
+USAGE = 9
 LAUNCHER_EXITED = 32
 OK, FAILED = 64, 65
 (HELLO, START, INPUT, INPUT_EOF, ACK, SIGNAL, FILES_GET, FILES_PUT, SHUTDOWN, ADMIT, ANSWER) = range(128, 139)
@@ -35,10 +36,34 @@ STATE, LOG, INPUT_ACCEPTED, FILES_DONE, CONNECTION, QUERY = range(160, 166)
 TAGS = """SESSION BLOCK NONCE SOURCE ROOT MOUNT PID START_TIME STATUS STAGE ERRNO DETAIL BLOCKS BYTES
 FILES GENERATION ARG ENV CWD RUNNING LOG_START LOG_END INPUT_ACCEPTED SIGNAL SCOPE PATH LINGER
 FRAGMENT STATE_DIR MEASURES LANDLOCK LOOSEN NETWORK PORT""".split()
-TAG = {name: number for number, name in enumerate(TAGS, 1)}
+TAG = {name: number for number, name in enumerate(TAGS, 1)} | {"LIMITS": 40, "ENFORCED": 41, "USAGE": 42}
 NAME = {number: name for name, number in TAG.items()}
 TEXTS = {"SESSION", "SOURCE", "ROOT", "STAGE", "DETAIL", "ARG", "ENV", "CWD", "PATH", "STATE_DIR", "LOOSEN"}
-BYTES = {"NONCE", "MOUNT"}
+BYTES = {"NONCE", "MOUNT", "LIMITS", "USAGE"}
+
+# Limits (struct csandbox_limits) and what is used (struct csandbox_usage).
+LIMITS = struct.Struct("=II7Q")
+USED = struct.Struct("=II7Q")
+LIMIT_NAMES = "memory memory_high swap pids cpu cpu_weight io_weight cpu_time".split()
+USED_NAMES = "cpu_us memory memory_peak oom_kills pids pids_refused populated".split()
+UNLIMITED = 2**64 - 1
+
+
+def limits(required=(), version=1, **values):
+    """The bytes of LIMITS; what is not named has no limit."""
+    bits = sum(1 << LIMIT_NAMES.index(name) for name in required)
+    return LIMITS.pack(version, bits, *(values.get(name, UNLIMITED) for name in LIMIT_NAMES[:7]))
+
+
+def enforced(bits):
+    return {name for number, name in enumerate(LIMIT_NAMES) if bits >> number & 1}
+
+
+def usage(value):
+    """What is known of it."""
+    _, known, *numbers = USED.unpack(value)
+    return {name: number for i, (name, number) in enumerate(zip(USED_NAMES, numbers)) if known >> i & 1}
+
 
 # Record types.
 STARTED, START_FAILED, STDOUT, STDERR, EXITED, STDOUT_EOF, STDERR_EOF = range(1, 8)

@@ -41,6 +41,7 @@ class Session:
         answer = dict((launcher or self.world.launcher).ask(wire.SPAWN, *pairs))
         self.pid, self.start_time = answer["PID"], answer["START_TIME"]
         self.measures, self.landlock = answer["MEASURES"], answer["LANDLOCK"]
+        self.enforced, self.note = wire.enforced(answer["ENFORCED"]), answer.get("DETAIL", "")
         return self
 
     def connect(self, **options):
