@@ -126,6 +126,8 @@ public struct WireSession: Codable, Sendable, Hashable {
     public var isolation: WireIsolation?
     /// What it has used of the network; only where one session is asked for.
     public var budget: [WireBudget]?
+    /// What it may use and has used; where `isolation` is.
+    public var limits: WireLimits?
 
     public init(
         id: String, shortId: String, agent: WireAgentReference, status: SessionStatus,

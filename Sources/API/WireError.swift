@@ -33,6 +33,8 @@ public struct WireErrorCode: RawRepresentable, Codable, Sendable, Hashable {
     public static let tooLarge = Self(rawValue: "too_large")
     /// 503: a limit of the supervisor is reached.
     public static let capacity = Self(rawValue: "capacity")
+    /// 403: the session has used what it may take of processor time or time.
+    public static let limitReached = Self(rawValue: "limit_reached")
     /// 503: the supervisor is shutting down.
     public static let draining = Self(rawValue: "draining")
     /// 500: the sandbox could not be started; the message has stage and errno.

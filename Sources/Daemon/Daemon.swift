@@ -84,6 +84,7 @@ public struct Daemon: Sendable {
         defer { store.close() }
         let supervisor = makeSupervisor(store: store, host: host)
         let capacity = try await host.blocks
+        await sayLimits(host)
         try await supervisor.recover(limit: .milliseconds(200))
         try await serve(
             supervisor, host: host, store: store, capacity: capacity, onReady: onReady)
@@ -154,11 +155,12 @@ public struct Daemon: Sendable {
     private func makeSupervisor(store: SQLiteStore, host: LauncherHost) -> Supervisor {
         let config = options.config
         let directories = options.directories
-        let ceilings = AgentCeilings(
+        var ceilings = AgentCeilings(
             mounts: config.allowedMounts, roots: config.allowedRoots,
             loosening: config.allowedLoosening, network: config.allowedNetwork,
             budget: config.allowedBudget, prices: config.prices,
             forbidden: [directories.state, directories.runtime])
+        ceilings.resources = config.allowedLimits
         let clock = SystemClock()
         let catalog = AgentCatalog(
             store: store, clock: clock, shipped: options.shippedAgents,
@@ -186,6 +188,19 @@ public struct Daemon: Sendable {
                 opened: options.config.privateDestinations,
                 proxyPort: UInt16(CSANDBOX_PROXY_PORT),
                 logDirectory: options.directories.networkLogs))
+    }
+
+    /// Whoever requires limits hears at the start that there will be none, not at the first session.
+    private func sayLimits(_ host: LauncherHost) async {
+        guard options.config.limits == .required, let here = try? await host.enforcement else {
+            return
+        }
+        let missing = [SandboxLimits.Limit.memory, .pids, .cpu].filter { !here.inForce.contains($0) }
+        guard !missing.isEmpty else { return }
+        let names = missing.map(\.rawValue).joined(separator: ", ")
+        options.logger.error(
+            "limits are required and cannot be enforced, so no session will start: \(names): \(here.note ?? "")"
+        )
     }
 
     private func serve(

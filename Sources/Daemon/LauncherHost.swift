@@ -89,7 +89,12 @@ actor LauncherHost: SandboxHost {
         get async throws(SandboxError) { try await current().blocks }
     }
 
-    func start(_ plan: SandboxPlan) async throws(SandboxError) -> ProcessIdentity {
+    /// Limits that can be enforced on this host, and why not all.
+    var enforcement: LimitEnforcement {
+        get async throws(SandboxError) { try await current().enforcement }
+    }
+
+    func start(_ plan: SandboxPlan) async throws(SandboxError) -> StartedSandbox {
         try await ask { launcher async throws(SandboxError) in
             // After a lost answer the sandbox of the first attempt may stand.
             if let process = try await find(session: plan.session) {
@@ -121,6 +126,18 @@ actor LauncherHost: SandboxHost {
     func destroy(session: String) async throws(SandboxError) {
         try await ask { launcher async throws(SandboxError) in
             try await launcher.destroy(session: session)
+        }
+    }
+
+    func usage(session: String) async throws(SandboxError) -> SandboxUsage {
+        try await ask { launcher async throws(SandboxError) in
+            try await launcher.usage(session: session)
+        }
+    }
+
+    func measure(session: String) async throws(SandboxError) -> UInt64 {
+        try await ask { launcher async throws(SandboxError) in
+            try await launcher.measure(session: session).bytes
         }
     }
 

@@ -37,7 +37,7 @@ struct LauncherProcess: Sendable {
         let words =
             [
                 executable, "keeper", "--state-dir", directories.state, "--runtime-dir",
-                directories.runtime, "--ready-fd", "\(ends[1])",
+                directories.runtime, "--ready-fd", "\(ends[1])", "--move-starter",
             ] + identityArguments
         let environment = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
         let pid = Self.withCStrings(words) { arguments in

@@ -44,6 +44,9 @@ public struct SandboxPlan: Sendable, Hashable {
     /// Names of measures that the session goes without.
     public var loosened: [String] = []
 
+    /// What its agent may use; nil: no limit.
+    public var limits: SandboxLimits?
+
     /// TCP ports on which connections that leave the session are taken, beside those of proxy and
     /// names; nil: the session has no way out.
     public var egressPorts: [UInt16]?
@@ -77,6 +80,8 @@ public final class Launcher: Sendable {
     public let blocks: Int
     /// Real path of the state directory whose sessions it keeps.
     public let stateDirectory: String
+    /// Limits that can be enforced on this host, and why not all.
+    public let enforcement: LimitEnforcement
     private let inbox: Inbox
 
     /// Shared with the reactor's handler before the launcher itself exists.
@@ -152,11 +157,15 @@ public final class Launcher: Sendable {
         let hello = try await Self.ask(inbox, CSANDBOX_LAUNCHER_HELLO, Fields())
         return Launcher(
             inbox: inbox, blocks: Int(clamping: hello.number(CSANDBOX_TAG_BLOCKS) ?? 0),
-            stateDirectory: hello.text(CSANDBOX_TAG_STATE_DIR) ?? "")
+            stateDirectory: hello.text(CSANDBOX_TAG_STATE_DIR) ?? "",
+            enforcement: LimitEnforcement(hello))
     }
 
-    private init(inbox: Inbox, blocks: Int, stateDirectory: String) {
+    private init(
+        inbox: Inbox, blocks: Int, stateDirectory: String, enforcement: LimitEnforcement
+    ) {
         self.inbox = inbox
+        self.enforcement = enforcement
         self.blocks = blocks
         self.stateDirectory = stateDirectory
     }
@@ -221,7 +230,7 @@ public final class Launcher: Sendable {
     }
 
     /// Starts the session's sandbox; when this returns, its init listens on the control socket.
-    public func spawn(_ plan: SandboxPlan) async throws(SandboxError) -> ProcessIdentity {
+    public func spawn(_ plan: SandboxPlan) async throws(SandboxError) -> StartedSandbox {
         var fields = fields(session: plan.session)
         fields.add(CSANDBOX_TAG_BLOCK, UInt64(plan.block))
         fields.add(CSANDBOX_TAG_NONCE, plan.nonce)
@@ -236,11 +245,19 @@ public final class Launcher: Sendable {
             fields.add(CSANDBOX_TAG_NETWORK, 1)
             for port in ports { fields.add(CSANDBOX_TAG_PORT, UInt64(port)) }
         }
+        if let limits = plan.limits { fields.add(CSANDBOX_TAG_LIMITS, limits.bytes) }
         let answer = try await ask(CSANDBOX_LAUNCHER_SPAWN, fields)
         guard let pid = answer.number(CSANDBOX_TAG_PID),
             let start = answer.number(CSANDBOX_TAG_START_TIME)
         else { throw SandboxError(.protocolViolation, stage: "spawn") }
-        return ProcessIdentity(pid: Int32(truncatingIfNeeded: pid), startTime: start)
+        return StartedSandbox(
+            process: ProcessIdentity(pid: Int32(truncatingIfNeeded: pid), startTime: start),
+            enforcement: LimitEnforcement(answer))
+    }
+
+    /// What the session's agent has used since its sandbox was started.
+    public func usage(session: String) async throws(SandboxError) -> SandboxUsage {
+        SandboxUsage(try await ask(CSANDBOX_LAUNCHER_USAGE, fields(session: session)))
     }
 
     /// Kills an init, and with it every process of its session, and waits for its end.

@@ -23,7 +23,7 @@ enum Answer {
     static func status(_ code: WireErrorCode) -> HTTPResponse.Status {
         switch code {
         case .badRequest: .badRequest
-        case .forbidden: .forbidden
+        case .forbidden, .limitReached: .forbidden
         case .sessionNotFound, .agentNotFound, .fileNotFound: .notFound
         case .sessionAmbiguous, .sessionActive, .sessionNotResumable, .sessionAlreadyEnded,
             .fileFailed:

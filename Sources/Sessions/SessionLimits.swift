@@ -21,6 +21,9 @@ public struct SessionLimits: Sendable {
     public var linger: Int
     /// Between attempts to store the end of a turn on a full disk.
     public var storageRetry: Duration
+    /// Limits of sessions whose agents do not say otherwise.
+    public var defaultResources: ResourceLimits
+    public var enforcement: ResourceLimits.Enforcement
     public var ceilings: AgentCeilings
 
     /// What the configuration says.
@@ -33,6 +36,8 @@ public struct SessionLimits: Sendable {
         archiveRetention = config.archiveRetention
         linger = config.linger
         storageRetry = .seconds(1)
+        defaultResources = config.defaultLimits
+        enforcement = config.limits
         self.ceilings = ceilings
     }
 }
@@ -52,6 +57,8 @@ public struct AgentCeilings: Sendable {
     public var budget: NetworkBudget
     /// What tokens cost: of deployed agents always, of others where they do not say.
     public var prices: ModelPrices?
+    /// What sessions of deployed agents may use at most.
+    public var resources = ResourceLimits()
     /// State and runtime directories: refused to everybody, with all that contains them.
     public var forbidden: [String]
 
@@ -110,9 +117,30 @@ public struct AgentCeilings: Sendable {
                 agents: \(most)
                 """
         }
+        if !trusted, let excess = Self.stated(definition).excess(over: resources) {
+            let key = excess.key == "turn_time" ? "'turn_timeout'" : "'limits': \(excess.key)"
+            return
+                "\(key) is \(excess.value), more than the \(excess.most) of 'allowed_limits'"
+        }
         return definition.root.flatMap {
             objection(to: $0, kind: "root", ceilings: roots, trusted: trusted)
         }
+    }
+
+    /// The limits that the file itself sets.
+    private static func stated(_ definition: AgentDefinition) -> ResourceLimits {
+        var limits = definition.limits ?? ResourceLimits()
+        if definition.turnTimeout != AgentDefinition.defaultTurnTimeout {
+            limits.turnTime = definition.turnTimeout
+        }
+        return limits
+    }
+
+    /// What sessions of this agent may use; `turnTime` is always set.
+    func resources(of agent: AgentVersion, defaults: ResourceLimits) -> ResourceLimits {
+        var limits = agent.definition.limits ?? ResourceLimits()
+        limits.turnTime = agent.definition.turnTimeout
+        return limits.completed(by: defaults, within: agent.trusted ? nil : resources)
     }
 
     private func objection(to excess: NetworkPolicy.Excess) -> String {

@@ -52,12 +52,17 @@ extension Supervisor {
 
     /// A session with everything that is known of it.
     public func show(_ id: SessionID) async throws(WireError) -> WireSession {
-        var session = try await show(try await record(id))
+        let record = try await record(id)
+        var session = try await show(record)
         do throws(StoreError) {
-            if let record = try await context.store.session(id) {
-                session.budget = try await budget(record)
+            session.budget = try await budget(record)
+            let sandbox = try await context.store.sandbox(id)
+            if let resources = sandbox?.resources {
+                let usage = try? await context.host.usage(session: id.hex)
+                session.limits = resources.wire(
+                    usage ?? SandboxUsage(), context.limits.enforcement)
             }
-            if let isolation = try await context.store.sandbox(id)?.isolation {
+            if let isolation = sandbox?.isolation {
                 session.isolation = WireIsolation(
                     inForce: isolation.names(inForce: true),
                     missing: isolation.names(inForce: false),

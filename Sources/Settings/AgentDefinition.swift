@@ -39,6 +39,8 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
     public var budget: NetworkBudget?
     /// What the tokens of models cost, for `budget`.
     public var prices: ModelPrices?
+    /// What its sessions may use; nil: what the supervisor's configuration says.
+    public var limits: ResourceLimits?
     public var environment: [String: String]
     /// Seconds an idle session lives.
     public var idleTimeout: Int?
@@ -58,7 +60,7 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
 
     static let keys = [
         "name", "command", "continue", "protocol", "source", "root", "mounts", "loosen",
-        "network", "budget", "prices", "env", "idle_timeout",
+        "network", "budget", "prices", "limits", "env", "idle_timeout",
         "turn_timeout", "start_timeout", "cancel_grace",
     ]
 
@@ -99,6 +101,7 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
         if budget?[.cost] != nil, prices == nil {
             throw map.error("budget", "has 'cost', which needs 'prices'")
         }
+        limits = try ResourceLimits("limits", in: &map)
         environment = try Self.environment(&map)
         idleTimeout = try map.seconds("idle_timeout", in: 10...2_592_000)
         turnTimeout = try map.seconds("turn_timeout", in: 1...2_592_000) ?? Self.defaultTurnTimeout

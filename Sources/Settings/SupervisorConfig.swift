@@ -44,6 +44,12 @@ public struct SupervisorConfig: Sendable, Hashable {
     public var prices: ModelPrices?
     /// Addresses outside of the public internet that sessions may reach where their policy says so.
     public var privateDestinations = PrivateDestinations()
+    /// Limits of sessions whose agents do not say otherwise.
+    public var defaultLimits = ResourceLimits()
+    /// Limits that those of deployed agents cannot exceed.
+    public var allowedLimits = ResourceLimits()
+    /// Whether limits that this host cannot enforce keep sessions from starting.
+    public var limits = ResourceLimits.Enforcement.bestEffort
     /// Host id of the service when started by root; nil: 1900000000.
     public var serviceUID: UInt32?
     public var serviceGID: UInt32?
@@ -60,8 +66,8 @@ public struct SupervisorConfig: Sendable, Hashable {
         "socket_group",
         "operator_group",
         "agents_directory", "allowed_mounts", "allowed_roots", "allowed_loosening",
-        "allowed_network", "allowed_budget", "prices", "private_destinations", "service_uid",
-        "service_gid",
+        "allowed_network", "allowed_budget", "prices", "private_destinations",
+        "limits", "default_limits", "allowed_limits", "service_uid", "service_gid",
         "subordinate_first", "subordinate_count", "log_level",
     ]
 
@@ -98,6 +104,7 @@ public struct SupervisorConfig: Sendable, Hashable {
             throw map.error("allowed_budget", "has 'cost', which needs 'prices'")
         }
         privateDestinations = try PrivateDestinations("private_destinations", in: &map)
+        try readLimits(&map)
         let ids = 1...Int(Int32.max)
         serviceUID = try map.integer("service_uid", in: ids).map(UInt32.init)
         serviceGID = try map.integer("service_gid", in: ids).map(UInt32.init)
@@ -111,6 +118,23 @@ public struct SupervisorConfig: Sendable, Hashable {
             logLevel = level
         }
         try map.finish(known: Self.keys)
+    }
+
+    private mutating func readLimits(_ map: inout StrictMapping) throws(SettingsError) {
+        allowedLimits =
+            try ResourceLimits("allowed_limits", in: &map, isCeiling: true) ?? allowedLimits
+        defaultLimits = try ResourceLimits("default_limits", in: &map) ?? defaultLimits
+        if let text = try map.string("limits") {
+            guard let value = ResourceLimits.Enforcement(rawValue: text) else {
+                throw map.error("limits", "must be one of: required, best-effort")
+            }
+            limits = value
+        }
+        let some = defaultLimits
+        if limits == .required, some.memory == nil || some.pids == nil || some.cpu == nil {
+            throw map.error(
+                "limits", "is 'required': 'default_limits' must have memory, pids and cpu")
+        }
     }
 
     private static func paths(_ key: String, _ map: inout StrictMapping) throws(SettingsError)

@@ -116,14 +116,15 @@ enum Rows {
         try db.execute(
             sql: """
                 INSERT INTO sandbox (session_id, block, pid, start_time, nonce, log_offset, input_base,
-                    pending_input, input_end, machine, boot_id, isolation, egress_ports)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    pending_input, input_end, machine, boot_id, isolation, egress_ports, resources)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (session_id) DO UPDATE SET pid = excluded.pid,
                     boot_id = excluded.boot_id, isolation = excluded.isolation,
                     start_time = excluded.start_time, nonce = excluded.nonce,
                     log_offset = excluded.log_offset, input_base = excluded.input_base,
                     pending_input = excluded.pending_input, input_end = excluded.input_end,
-                    machine = excluded.machine, egress_ports = excluded.egress_ports
+                    machine = excluded.machine, egress_ports = excluded.egress_ports,
+                    resources = excluded.resources
                 """,
             arguments: [
                 session.hex, box.block, box.process?.pid,
@@ -131,7 +132,7 @@ enum Rows {
                 Int64(bitPattern: box.logOffset), Int64(bitPattern: box.inputBase),
                 Data(box.pendingInput), box.inputEnd.map { Int64(bitPattern: $0) },
                 try encode(box.machine), box.bootID, try box.isolation.map(encode),
-                try box.egressPorts.map(encode),
+                try box.egressPorts.map(encode), try box.resources.map(encode),
             ])
     }
 
@@ -220,6 +221,7 @@ enum Rows {
         box.bootID = row["boot_id"]
         box.isolation = try (row["isolation"] as Data?).map { try decode(Isolation.self, $0) }
         box.egressPorts = try (row["egress_ports"] as Data?).map { try decode([UInt16].self, $0) }
+        box.resources = try (row["resources"] as Data?).map { try decode(ResourceState.self, $0) }
         box.nonce = [UInt8](row["nonce"] as Data)
         box.logOffset = UInt64(bitPattern: row["log_offset"] as Int64)
         box.inputBase = UInt64(bitPattern: row["input_base"] as Int64)

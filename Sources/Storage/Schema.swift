@@ -25,6 +25,9 @@ enum Schema {
                     """)
         }
         migrator.registerMigration("5-network-usage") { db in try networkUsage(db) }
+        migrator.registerMigration("6-limits") { db in
+            try db.execute(sql: "ALTER TABLE sandbox ADD COLUMN resources BLOB")
+        }
         return migrator
     }
 

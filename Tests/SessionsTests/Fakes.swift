@@ -60,6 +60,11 @@ final class TestHost: SandboxHost {
         /// Called after each start and input, outside of the lock.
         var agent: (@Sendable (TestHost, String) -> Void)?
         var failStart: SandboxError?
+        var enforcement = LimitEnforcement(
+            inForce: Set(SandboxLimits.Limit.allCases), note: nil)
+        var usage = SandboxUsage()
+        /// Bytes of every session's tree.
+        var bytes: UInt64 = 0
     }
 
     let state = Mutex(State())
@@ -68,14 +73,15 @@ final class TestHost: SandboxHost {
         get async throws(SandboxError) { 16 }
     }
 
-    func start(_ plan: SandboxPlan) async throws(SandboxError) -> ProcessIdentity {
-        let result: Result<ProcessIdentity, SandboxError> = state.withLock { state in
+    func start(_ plan: SandboxPlan) async throws(SandboxError) -> StartedSandbox {
+        let result: Result<StartedSandbox, SandboxError> = state.withLock { state in
             if let error = state.failStart { return .failure(error) }
             state.nextPID += 1
             let process = ProcessIdentity(pid: state.nextPID, startTime: 7)
             state.boxes[plan.session] = Box(plan: plan, process: process)
             state.trees.insert(plan.session)
-            return .success(process)
+            return .success(
+                StartedSandbox(process: process, enforcement: state.enforcement))
         }
         return try result.get()
     }
@@ -123,6 +129,14 @@ final class TestHost: SandboxHost {
             state.trees.remove(session)
             state.destroyed.append(session)
         }
+    }
+
+    func usage(session: String) async throws(SandboxError) -> SandboxUsage {
+        state.withLock { $0.usage }
+    }
+
+    func measure(session: String) async throws(SandboxError) -> UInt64 {
+        state.withLock { $0.bytes }
     }
 
     func list() async throws(SandboxError) -> [String] { state.withLock { Array($0.trees) } }

@@ -43,8 +43,8 @@ def test_agents_and_init_sit_apart(world):
         assert init.output() == b"0::/\n", init.output()
         group = group_of(session)
         assert processes(group, "init") == [session.pid]
-        family = children(session.pid)
-        assert len(family) == 2 and sorted(processes(group, "agent")) == sorted(family), family
+        family = wait_until(lambda: (found := children(session.pid)) and len(found) == 2 and found)
+        assert sorted(processes(group, "agent")) == sorted(family), family
         assert processes(group) == []
         # A transfer is no part of the agent: a fork bomb must not hold it up.
         frame = init.ask(wire.FILES_GET, ("PATH", "/usr"))

@@ -41,11 +41,17 @@ extension SessionDriver {
                 session: id.hex, block: box.block, nonce: box.nonce, linger: context.limits.linger)
             plan.source = agent.sourcePath
             try context.limits.ceilings.apply(to: &plan, agent: agent)
+            let limits = resourceLimits
+            plan.limits = limits.sandboxLimits(context.limits.enforcement)
             plan.egressPorts = egressPorts
             box.egressPorts = plan.egressPorts
-            let process = try await context.host.start(plan)
+            let started = try await context.host.start(plan)
             FaultPoint.sandboxStarted()
+            let process = started.process
             box.process = process
+            var resources = box.resources ?? ResourceState()
+            resources.began(limits, started.enforcement)
+            box.resources = resources
             box.bootID = context.clock.boot.bootID
             box.logOffset = 0
             box.inputBase = 0
@@ -140,7 +146,7 @@ extension SessionDriver {
         context.deadlines.set(id, record.phase == .idle ? record.deadline : nil)
         if record.phase == .active, let turn {
             let spent = Double(turn.duration ?? 0) + secondsSince(turn)
-            armCeiling(seconds: Double(agent.definition.turnTimeout) - spent)
+            armCeiling(seconds: turnCeiling(spent: spent).seconds)
         }
         await reattach()
     }
@@ -182,6 +188,7 @@ extension SessionDriver {
     private func attachAndResume(_ process: ProcessIdentity) async throws(SandboxError) {
         try await attach(process)
         FaultPoint.recoveryAttached()
+        watchResources()
         if let effects = sandbox?.machine.resumed(), var box = sandbox {
             await act(stage(effects, in: &box) + [.pump])
         }
@@ -213,8 +220,10 @@ extension SessionDriver {
             }
             attachAttempts = 0
             let new = records.filter { $0.end > box.logOffset }
+            let cause = await causeOfEnd(in: new)
             await step(
-                new.map { .record($0.event, generation: $0.generation) }, logOffset: last.end)
+                new.map { .record($0.event, generation: $0.generation) }, logOffset: last.end,
+                cause: cause)
         case .inputAccepted(let offset):
             do throws(SandboxError) {
                 try inputProgress(offset)

@@ -22,10 +22,12 @@ extension SessionDriver {
                     it as an argument of its command, which may have \(limit)
                     """)
         }
+        try checkSessionLimits()
         try await ensureSandbox()
         guard var box = sandbox else {
             throw WireError(code: .internal, message: "Session '\(id.short)' has no sandbox")
         }
+        await beginTurnResources(&box)
         next.lastTurn += 1
         next.messages += 1
         next.lastSeq += 1
@@ -48,7 +50,8 @@ extension SessionDriver {
         FaultPoint.turnAccepting()
         try await commit(change)
         FaultPoint.turnAccepted()
-        armCeiling(seconds: Double(agent.definition.turnTimeout))
+        armCeiling(seconds: turnCeiling(spent: 0).seconds)
+        watchResources()
         await act(actions)
         FaultPoint.turnActed()
         return accepted
@@ -97,11 +100,7 @@ extension SessionDriver {
     }
 
     func turnTookTooLong() async {
-        await advance(
-            .abort(
-                WireEventError(
-                    code: "turn_timeout",
-                    message: "The turn took longer than \(agent.definition.turnTimeout) s")))
+        await advance(.abort(turnCeiling(spent: 0).error))
     }
 
     /// Gives the machine one input that did not come from init's log.
@@ -111,7 +110,7 @@ extension SessionDriver {
     }
 
     /// Gives inputs to the machine, stores what follows in one transaction, then acts.
-    func step(_ inputs: [AgentInput], logOffset: UInt64?) async {
+    func step(_ inputs: [AgentInput], logOffset: UInt64?, cause: ResourceCause? = nil) async {
         guard var box = sandbox else { return }
         var next = record
         var currentTurn = turn
@@ -126,7 +125,8 @@ extension SessionDriver {
                 case .emit(let event):
                     store(event, &next, &currentTurn, &events)
                 case .finish(let outcome):
-                    terminal(outcome, &next, &currentTurn, &events)
+                    terminal(cause?.explain(outcome) ?? outcome, &next, &currentTurn, &events)
+                    if let time = currentTurn?.duration { box.resources?.turnsTime += time }
                     durable = true
                 default: break
                 }

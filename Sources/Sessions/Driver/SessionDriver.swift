@@ -39,6 +39,8 @@ enum SessionCommand: Sendable {
     case fromInit(epoch: Int, InitEvent)
     case timer(token: Int, AgentTimer)
     case turnCeiling(turn: Int)
+    /// The time to look at what the session uses has come.
+    case resources(token: Int)
     case deadline
     /// The time to try again has come, after the store or the way to init failed.
     case storageRetry
@@ -72,6 +74,8 @@ actor SessionDriver {
     var timerToken = 0
     var timerTask: Task<Void, Never>?
     var ceilingTask: Task<Void, Never>?
+    /// Numbers the chains of looks at what is used; older ones end.
+    var resourceToken = 0
     var isStopped = false
     /// Why the last transaction failed; nil while the store works.
     var storageFailure: WireEventError?
@@ -146,6 +150,8 @@ actor SessionDriver {
             if token == timerToken { await advance(.timer(timer)) }
         case .turnCeiling(let number):
             if turn?.number == number, turn?.outcome == nil { await turnTookTooLong() }
+        case .resources(let token):
+            if token == resourceToken { await checkResources() }
         case .deadline: await checkDeadline()
         case .storageRetry: await retryStorage()
         case .attachRetry: await reattach()

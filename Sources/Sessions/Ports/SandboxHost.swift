@@ -5,7 +5,7 @@ public protocol SandboxHost: Sendable {
     /// Sessions that can exist at once.
     var blocks: Int { get async throws(SandboxError) }
     /// Creates the directories and starts the sandbox.
-    func start(_ plan: SandboxPlan) async throws(SandboxError) -> ProcessIdentity
+    func start(_ plan: SandboxPlan) async throws(SandboxError) -> StartedSandbox
     /// Connects to a sandbox's init; events come in order, the replayed log first.
     func attach(
         session: String, process: ProcessIdentity, nonce: [UInt8],
@@ -17,6 +17,10 @@ public protocol SandboxHost: Sendable {
     func kill(_ process: ProcessIdentity) async throws(SandboxError)
     /// Deletes workspace, home and control socket.
     func destroy(session: String) async throws(SandboxError)
+    /// What the session's agent has used since its sandbox was started.
+    func usage(session: String) async throws(SandboxError) -> SandboxUsage
+    /// Bytes in the session's workspace and home.
+    func measure(session: String) async throws(SandboxError) -> UInt64
     /// Sessions that have a tree on disk.
     func list() async throws(SandboxError) -> [String]
 }

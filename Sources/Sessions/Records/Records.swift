@@ -128,6 +128,8 @@ public struct SandboxRecord: Sendable, Hashable, Codable {
     /// Ports at which the sandbox's init listens for connections that leave the session, beside
     /// those of proxy and names; nil: for none at all.
     public var egressPorts: [UInt16]?
+    /// Its limits and what it has used; nil in records of versions that had none.
+    public var resources: ResourceState?
     /// Log offset up to which everything is stored.
     public var logOffset: UInt64
     /// Absolute input offset of the first byte of `pendingInput`.
