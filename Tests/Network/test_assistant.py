@@ -94,6 +94,35 @@ def test_a_turn_with_tools_with_a_key(suite):
         check(not any(request.get("refused") for request in suite.net.model.take()), "a request without the key")
 
 
+def test_a_key_that_stays_outside(suite):
+    """Without a key the local model answers; from the moment that one is set, the endpoint that it belongs to. The session
+    has a stand-in."""
+    model, local = suite.net.model, suite.net.local_model
+    config = f"{OPENED}\ngateway_ca: {os.path.join(suite.net.dir, 'ca.pem')}"
+    with suite.world() as probe:
+        if probe.cli("secrets", "--help").returncode != 0:
+            return suite.skip("test_assistant.test_a_key_that_stays_outside", "there is no `superserve secrets` yet")
+    with suite.world(config=config) as world:
+        own(world, "outside", ["127.0.0.1:11434"])
+        with open(os.path.join(world.agents, "outside.yaml"), "a") as file:
+            file.write('secrets: {OPENAI_API_KEY: {api: openai, url: "https://model.example/v1"}}\n')
+        world.start()
+        session = world.create("outside")
+        local.take(), model.take()
+        equal(world.ask(session, script({"say": "from here"})), "from here")
+        equal((len(local.take()), len(model.take())), (2, 0), "requests here and there")
+        done = world.cli("secrets", "set", "outside", "OPENAI_API_KEY", input="sk-test-0123456789\n")
+        equal(done.returncode, 0, done.stderr)
+        said = world.ask(session, script({"call": [["run_command", {"command": "env; cat /proc/$PPID/environ"}]]},
+                                         {"results": 1}))
+        check("OPENAI_API_KEY=sk-" in said and "sk-test-0123456789" not in said, said)
+        check(len(model.take()) >= 2 and not local.take(), "requests there")
+        done = world.cli("secrets", "delete", "outside", "OPENAI_API_KEY")
+        equal(done.returncode, 0, done.stderr)
+        check("no value" in failure(world, session, "hello"), "a key that was deleted")
+        no_violations(model)
+
+
 def test_text_comes_as_the_model_says_it(suite):
     with begin(suite) as world:
         world.start()

@@ -26,10 +26,20 @@ PLAIN = {"PYTHONPATH": "/opt/llm", "PYTHONDONTWRITEBYTECODE": "1", "SSL_CERT_FIL
          "DISABLE_AUTOUPDATER": "1"}
 
 
-def ways(scheme):
-    """How the key gets to the endpoint: name -> what the agent's file says, for either API."""
-    base = f"{scheme}://model.example"
-    return {"OPENAI_BASE_URL": f"{base}/v1", "OPENAI_API_KEY": KEY, "ANTHROPIC_BASE_URL": base, "ANTHROPIC_API_KEY": KEY}
+OUTSIDE = """secrets:
+  OPENAI_API_KEY: {api: openai, url: "https://model.example/v1"}
+  ANTHROPIC_API_KEY: {api: anthropic, url: "https://model.example"}
+"""
+
+
+def ways():
+    """How key and requests get to the endpoint: a name, what the agent's file says, the port that is reached."""
+    for scheme, port in (("http", 80), ("https", 443)):
+        base = f"{scheme}://model.example"
+        values = {"OPENAI_BASE_URL": f"{base}/v1", "OPENAI_API_KEY": KEY, "ANTHROPIC_BASE_URL": base,
+                  "ANTHROPIC_API_KEY": KEY}
+        yield scheme, f"env: {json.dumps({**PLAIN, **values})}\n", port
+    yield "outside", f"env: {json.dumps(PLAIN)}\n{OUTSIDE}", 443
 
 
 def each_way(suite, name, yaml, test):
@@ -37,20 +47,44 @@ def each_way(suite, name, yaml, test):
     if not os.path.exists(os.path.join(suite.real, name)):
         return suite.skip(f"test_real_programs: {name}", "not to be had from PyPI")
     model = suite.net.model
-    with suite.world() as world:
+    authority = os.path.join(suite.net.dir, "ca.pem")
+    with suite.world() as probe:
+        has_secrets = probe.cli("secrets", "--help").returncode == 0
+    with suite.world(config=f"gateway_ca: {authority}" if has_secrets else "") as world:
         world.start()
-        text = yaml.format(real=suite.real, ca=os.path.join(suite.net.dir, "ca.pem"))
-        for scheme in ("http", "https"):
+        for way, more, port in ways():
+            label = f"{name}-{way}"
+            if way == "outside" and not has_secrets:
+                suite.skip(f"test_real_programs: {label}", "there is no `superserve secrets` yet")
+                continue
             model.take()
-            world.agent(f"{name}-{scheme}", text + f"env: {json.dumps({**PLAIN, **ways(scheme)})}")
-            session = world.create(f"{name}-{scheme}")
+            world.agent(label, yaml.format(real=suite.real, ca=authority) + more)
+            for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY") if way == "outside" else ():
+                done = world.cli("secrets", "set", label, key, input=KEY + "\n")
+                equal(done.returncode, 0, done.stderr)
+            session = world.create(label)
             test(world, session)
-            equal(model.violations, [], f"{scheme}: what the model server found wrong")
+            equal(model.violations, [], f"{way}: what the model server found wrong")
             requests = model.take()
-            check(requests and not any(request.get("refused") for request in requests), f"{scheme}: {len(requests)} requests")
+            check(requests and not any(request.get("refused") for request in requests), f"{way}: {len(requests)} requests")
             ports = {record["port"] for record in world.records(session) if record.get("host") == "model.example"}
-            equal(ports, {443 if scheme == "https" else 80}, "the way it took")
+            equal(ports, {port}, f"{way}: the way it took")
+            if way == "outside":
+                check(KEY.encode() not in everything_of(world, session), f"{way}: the key is in the session")
         world.check_alive()
+
+
+def everything_of(world, session):
+    """The files of a session and its events."""
+    found = [world.get(f"/v1/sessions/{session['id']}/messages").body]
+    for path, _, files in os.walk(world.tree(session)):
+        for file in files:
+            name = os.path.join(path, file)
+            if os.path.isfile(name) and not os.path.islink(name):
+                with open(name, "rb") as opened:
+                    found.append(opened.read())
+    check(len(found) > 1, "no file of the session is found")
+    return b"".join(found)
 
 
 def test_llm(suite):

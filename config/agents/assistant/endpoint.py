@@ -3,6 +3,7 @@
 Everything that comes back is foreign: each size has a bound, each type is looked at.
 """
 
+import contextlib
 import email.utils
 import http.client
 import json
@@ -22,6 +23,7 @@ MOST_TEXT = 1 << 20            # bytes of one answer, and of all arguments of it
 MOST_CALLS = 32
 MOST_LINE = 4 << 20
 MOST_BODY = 8 << 20
+NO_KEY = "secret_not_set"      # what superserve's gateway says while nobody has given it the key
 NO_CONVERSATION = ("embed", "whisper", "tts", "dall-e", "moderation", "rerank", "transcribe", "realtime", "image",
                    "audio", "sora", "davinci", "babbage")
 
@@ -202,6 +204,12 @@ class Endpoint:
         if not self.key.isascii() or not (self.key.isprintable() or not self.key):
             raise Problem("OPENAI_API_KEY has characters that no key has")
 
+    @property
+    def is_gateway(self):
+        """superserve's own, which adds the key: at the proxy's port."""
+        via = urllib.parse.urlsplit(os.environ.get("HTTP_PROXY", ""))
+        return "SUPERSERVE" in os.environ and (via.hostname, via.port) == (self.host, self.port)
+
     def connect(self):
         """In a session the way out is the proxy: for what is called loopback too, which means that of the host. Only the
         proxy's own port is the session's."""
@@ -222,12 +230,8 @@ class Endpoint:
         connection, prefix = self.connect()
 
         def cut():
-            sock = connection.sock
-            if sock is not None:
-                try:
-                    sock.shutdown(2)
-                except OSError:
-                    pass
+            with contextlib.suppress(OSError, AttributeError):
+                connection.sock.shutdown(2)
 
         def done():
             cancel.drop(cut)
@@ -276,7 +280,7 @@ class Endpoint:
             if own == "policy":
                 raise Unreached(f"{self.base}: the network of this session does not allow it ({refused})")
             if not (refused.status in (408, 425, 429) or refused.status >= 500) or refused.kind in (
-                    "budget_exceeded", "insufficient_quota"):
+                    "budget_exceeded", "insufficient_quota", NO_KEY):
                 raise refused
             asked = retry_after(response)
             if asked is not None and asked > LONGEST_WAIT:
@@ -286,7 +290,6 @@ class Endpoint:
             wait = wait if asked is None else asked
             note(f"the model endpoint says {refused.status}, trying again in {wait:.0f} s")
             cancel.sleep(wait)
-        raise AssertionError("not reached")
 
     def refusal(self, response):
         try:

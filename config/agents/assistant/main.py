@@ -48,6 +48,7 @@ class Assistant:
         self.with_usage = True
         self.conversation = None
         self.is_default = False
+        self.waits_for_key = False
         self.budget = 0
 
     # The supervisor
@@ -126,18 +127,34 @@ class Assistant:
         if self.conversation is None:
             self.budget = setting("ASSISTANT_CONTEXT", 120_000, LEAST_CONTEXT, 100_000_000)
             self.conversation = Conversation(os.path.join(HOME, "conversation.jsonl"), self.budget)
-        if self.where is None:
+        if self.where is None or self.waits_for_key:
             base = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
+            self.is_default, self.waits_for_key = not base, False
             self.where = endpoint.Endpoint(base or endpoint.LOCAL, os.environ.get("OPENAI_API_KEY", ""))
-            self.is_default = not base
+            if self.where.is_gateway:
+                self.look_for_key()
+
+    def look_for_key(self):
+        """The gateway is there whether somebody has given it a key or not; without one, a local server is asked."""
+        try:
+            self.where.models(self.cancel)
+        except endpoint.Refused as error:
+            if error.kind == endpoint.NO_KEY:
+                self.is_default, self.waits_for_key = True, True
+                self.where = endpoint.Endpoint(endpoint.LOCAL, "")
+        except endpoint.Problem:
+            pass  # said when it is needed
 
     def hint(self):
         """What to do where the endpoint is not reached."""
         if not self.is_default:
             return "See: superserve sessions network " + os.environ.get("SUPERSERVE_SESSION_ID", "ID")
-        return (f"No OPENAI_BASE_URL is set, so a model server at {endpoint.LOCAL} is asked. If one runs there, let sessions "
-                'reach it: private_destinations: ["127.0.0.1:11434"] in the supervisor\'s configuration, then: superserve '
-                "supervisor stop")
+        name = os.environ.get("SUPERSERVE_AGENT", "assistant")
+        why = (f"No key is set (superserve secrets set {name} OPENAI_API_KEY)" if self.waits_for_key
+               else "No OPENAI_BASE_URL is set")
+        return (f"{why}, so a model server at {endpoint.LOCAL} is asked. If one runs there, let sessions reach it: "
+                'private_destinations: ["127.0.0.1:11434"] in the supervisor\'s configuration, then: superserve supervisor '
+                "stop")
 
     def current_model(self):
         if self.model is None:
