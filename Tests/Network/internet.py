@@ -91,6 +91,7 @@ class Internet:
         self.held = servers.Held()
         # One with a key, in clear and over TLS, and one of this host, which wants none.
         self.model, self.local_model = model.Model("sk-test-0123456789"), model.Model(None)
+        self.counted = servers.Counted()
 
     def __enter__(self):
         self.dir = tempfile.mkdtemp(prefix="superserve-network-", dir="/tmp")
@@ -197,6 +198,7 @@ class Internet:
             for port, serve in {
                     7: servers.echo(self.record), 25: servers.greet, 1007: self.held.serve, 1008: servers.hashing,
                     1009: servers.flooding, 1010: servers.slow_sink, 1011: servers.resetting,
+                    1012: self.counted.serve,
                     80: servers.origin(self.record), 443: servers.echo(self.record)}.items():
                 acceptor.add(self.there(lambda a=address, p=port: servers.listen(a, p, backlog=4096)), serve)
         for address in (EVIL, EVIL6, WEB):

@@ -6,6 +6,7 @@ They are threads of the tests' own process, with sockets of another network name
 import contextlib
 import hashlib
 import ipaddress
+import json
 import selectors
 import socket
 import struct
@@ -164,6 +165,29 @@ def flooding(connection):
         rest += len(data)
 
 
+class Counted:
+    """Counts what comes, and says at the end how much it was."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.total = 0
+        self.open = 0
+
+    def serve(self, connection):
+        total = 0
+        with self.lock:
+            self.open += 1
+        try:
+            while data := connection.recv(1 << 18):
+                total += len(data)
+                with self.lock:
+                    self.total += len(data)
+            connection.sendall(f"{total}\n".encode())
+        finally:
+            with self.lock:
+                self.open -= 1
+
+
 def slow_sink(connection):
     """Reads little at a time, with pauses, so that the whole way fills up; then says how much it was."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
@@ -231,12 +255,40 @@ def origin(record):
                 connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
             elif path == b"/unchanged":
                 connection.sendall(b"HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n\r\n")
+            elif path == b"/v1/chat/completions":
+                record.note(read_head_and_chat(connection, lower))
             elif path == b"/cut":
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
                 return
             else:
                 answer(connection, head)
     return serve
+
+
+def read_head_and_chat(connection, head):
+    """A model's API: what it says that it used follows from the request (`words`); streams only give `usage` to
+    who asks for it. What was asked is given back, for the record."""
+    body = read_body(connection, head)
+    request = json.loads(body)
+    words, model = request["words"], request["model"] + "-dated"
+    usage = {"prompt_tokens": 100, "completion_tokens": words, "total_tokens": 100 + words,
+             "prompt_tokens_details": {"cached_tokens": 40}}
+    if not request["stream"]:
+        message = {"role": "assistant", "content": '{"usage": {"prompt_tokens": 1}} ' * 10}
+        data = json.dumps({"object": "chat.completion", "model": model, "choices": [{"message": message}],
+                           "usage": usage}).encode()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data)
+                           + data)
+        return head
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    events = [{"model": model, "choices": [{"delta": {"content": "word "}}]} for _ in range(words)]
+    if request.get("stream_options", {}).get("include_usage"):
+        events.append({"model": model, "choices": [], "usage": usage})
+    for event in [json.dumps(event) for event in events] + ["[DONE]"]:
+        data = f"data: {event}\n\n".encode()
+        connection.sendall(b"%x\r\n" % len(data) + data + b"\r\n")
+    connection.sendall(b"0\r\n\r\n")
+    return head
 
 
 def answer(connection, body):
