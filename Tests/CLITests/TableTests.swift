@@ -26,6 +26,26 @@ import Testing
                 """)
     }
 
+    @Test func whatWasUsedOfTheNetwork() {
+        let budgets = [
+            WireBudget(kind: "bytes_out", used: 1_572_864, limit: 20 << 20),
+            WireBudget(kind: "bytes_in", used: 0, limit: nil),
+            WireBudget(kind: "requests", used: 12, limit: nil),
+            WireBudget(kind: "cost", used: 5_700, limit: 1_000_000),
+        ]
+        #expect(
+            BudgetText.lines(budgets) == [
+                "Used:     bytes_out    1.5 MiB of 20 MiB", "          requests     12",
+                "          cost         $0.005700 of $1.00",
+            ])
+        #expect(BudgetText.summary([budgets[1]]) == nil)
+        var session = Fixture.session()
+        session.budget = budgets
+        let text = SessionDetails(session: session, now: Fixture.now, palette: plain).text
+        #expect(
+            text.contains("Network:      bytes_out 1.5 MiB of 20 MiB, requests 12, cost $0.005700"))
+    }
+
     @Test(arguments: [
         ("my-agent", "short"), ("an-agent-with-a-long-name", "Fix the thing"),
         (

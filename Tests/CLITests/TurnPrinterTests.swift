@@ -23,6 +23,15 @@ import Testing
         return event
     }
 
+    @Test func whatTheNetworkSaysIsANotice() {
+        var denied = Fixture.event(2, .networkDenied, "Network: a.example:443 was denied\u{1B}[2J")
+        denied.destination = "a.example:443"
+        let budget = Fixture.event(3, .networkBudget, "Network: used up")
+        let shown = run(.answer(isTerminal: false), [answer[0], denied, budget])
+        #expect(shown.out.isEmpty)
+        #expect(shown.err == "Network: a.example:443 was denied\nNetwork: used up\n")
+    }
+
     private var answer: [WireEvent] {
         [
             Fixture.event(1, .runStarted, "hi", by: Fixture.alice),

@@ -838,26 +838,42 @@ def paced(url, seconds, pause=0.02):
     return {"times": sorted(times), "kept": sorted(kept_times)}
 
 
-def busy(count, authority, seconds, path):
-    """Tunnels that move as much as they can both ways."""
+def paced_direct(host, seconds, pause=0.02):
+    """The same without a proxy."""
+    times, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        began = time.perf_counter()
+        with socket.create_connection((host, 80), 30) as connection:
+            connection.sendall(raw(f"GET /small HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+            read_response(connection)
+        times.append(time.perf_counter() - began)
+        time.sleep(pause)
+    return {"times": sorted(times)}
+
+
+def busy(count, host, seconds, path):
+    """Tunnels through which a large file comes again and again, as fast as it can."""
     import selectors
-    selector, data, moved = selectors.DefaultSelector(), bytes(65536), 0
+    selector, moved = selectors.DefaultSelector(), 0
+    request = raw(f"GET /big HTTP/1.1\r\nHost: {host}\r\n\r\n")
+    size, asked = 50 << 20, {}
     for _ in range(count):
-        connection = reach("connect", authority)
+        connection = reach("connect", f"{host}:80")
+        connection.sendall(request)
         connection.setblocking(False)
-        selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        asked[connection] = 0
+        selector.register(connection, selectors.EVENT_READ)
     with open(path, "w") as file:
         file.write("busy")
-    end = time.monotonic() + seconds
+    buffer, end = bytearray(1 << 18), time.monotonic() + seconds
     while time.monotonic() < end:
-        for key, events in selector.select(0.1):
-            try:
-                if events & selectors.EVENT_READ:
-                    moved += len(key.fileobj.recv(65536))
-                if events & selectors.EVENT_WRITE:
-                    key.fileobj.send(data)
-            except BlockingIOError:
-                pass
+        for key, _ in selector.select(0.1):
+            count = key.fileobj.recv_into(buffer)
+            moved += count
+            asked[key.fileobj] += count
+            if asked[key.fileobj] > size:
+                asked[key.fileobj] -= size
+                key.fileobj.sendall(request)
     return {"moved": moved}
 
 

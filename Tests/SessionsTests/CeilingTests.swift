@@ -1,6 +1,8 @@
-import Sessions
+import Egress
 import Settings
 import Testing
+
+@testable import Sessions
 
 /// What agents that somebody deploys are held to.
 @Suite("Ceilings of agents")
@@ -32,6 +34,42 @@ struct CeilingTests {
             yaml: "name: a\ncommand: x\nnetwork: \(network)", file: "superserve.yaml")
         #expect(ceilings.objection(to: agent, trusted: false) == expected)
         #expect(ceilings.objection(to: agent, trusted: true) == nil)
+    }
+
+    @Test func budgets() throws {
+        let config = try SupervisorConfig(
+            yaml: "allowed_budget: {tokens: 10, bytes_out: 1KiB}", file: "c")
+        let ceilings = AgentCeilings(
+            mounts: [], roots: [], budget: config.allowedBudget, forbidden: [])
+        func agent(_ budget: String) throws -> AgentDefinition {
+            try AgentDefinition(yaml: "name: a\ncommand: x\nbudget: \(budget)", file: "f")
+        }
+        let above = try agent("{requests: 1, tokens: 11}")
+        #expect(
+            ceilings.objection(to: above, trusted: false)
+                == "'budget.tokens' is more than the setting 'allowed_budget' gives deployed agents: 10"
+        )
+        #expect(ceilings.objection(to: above, trusted: true) == nil)
+        let within = try agent("{requests: 1, tokens: 10}")
+        #expect(ceilings.objection(to: within, trusted: false) == nil)
+    }
+
+    /// The meter of a session is one, however its drivers come and go, until the store has it.
+    @Test func aMeterStaysUntilItIsStored() {
+        let table = MeterTable()
+        let id = SessionID()
+        #expect(table.join(id) == nil)
+        let meter = NetworkMeter(usage: NetworkUsage(), budget: NetworkBudget(), prices: nil)
+        table.add(id, meter)
+        meter.notSaved()
+        table.leave(id)
+        #expect(table.join(id) === meter)
+        table.leave(id)
+        #expect(table.unsaved().keys.contains(id))
+        table.notSaved([id])
+        #expect(table.unsaved().keys.contains(id))
+        #expect(table.unsaved().isEmpty)
+        #expect(table.join(id) == nil)
     }
 
     @Test func withoutTheKeyNothingIsAskedFor() throws {

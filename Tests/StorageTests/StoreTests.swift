@@ -188,6 +188,27 @@ struct StoreTests {
         }
     }
 
+    @Test func whatTheNetworkWasUsedForIsKept() async throws {
+        try await with { store, _ in
+            var (record, _) = try await newSession(store)
+            #expect(try await store.networkUsage(record.id) == nil)
+            var usage = NetworkUsage()
+            usage.bytesOut = 1 << 40
+            usage.announced = ["tokens": 5]
+            try await store.save([record.id: usage, SessionID(): NetworkUsage()])
+            #expect(try await store.networkUsage(record.id) == usage)
+            usage.cost = 7
+            record.budgetEdits = try NetworkBudget(changes: ["tokens=none", "cost=2.5"])
+            var change = SessionChange(record)
+            change.networkUsage = usage
+            try await store.commit(change)
+            #expect(try await store.networkUsage(record.id) == usage)
+            #expect(try await store.session(record.id)?.budgetEdits == record.budgetEdits)
+            try await store.remove(record.id)
+            #expect(try await store.networkUsage(record.id) == nil)
+        }
+    }
+
     @Test func aFileOfANewerVersionIsRefused() async throws {
         try await with { store, path in
             store.close()
