@@ -177,6 +177,7 @@ def test_counts_survive_a_kill(suite):
         after = used(world, session)
         equal(after, before, "three seconds after the last use, nothing is lost")
         equal(world.call(session, "kept_requests", urls=[f"http://{HOST}/a"] * 10)["statuses"], [200] * 10)
+        time.sleep(3)
         lost = []
         for _ in range(3):
             before = used(world, session)

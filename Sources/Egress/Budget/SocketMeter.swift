@@ -36,6 +36,8 @@ final class SocketMeter: ChannelDuplexHandler {
             return context.fireChannelRead(data)
         }
         if granted > 0 { context.fireChannelRead(wrapInboundOut(rest)) }
+        // What has passed is still delivered, as before an orderly end.
+        context.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
         cut(context)
     }
 

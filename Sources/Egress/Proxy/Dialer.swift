@@ -22,14 +22,15 @@ struct Dialer: Sendable {
     /// Connects to the first address of `destination` that may be dialled and answers. The channel
     /// runs on `eventLoop`.
     func dial(
-        _ destination: Destination, policy: NetworkPolicy, session: String,
+        _ destination: Destination, policy: NetworkPolicy, session: SessionEgress,
         on eventLoop: any EventLoop
     ) async throws(EgressRefusal) -> Dialled {
-        let addresses = try await addresses(of: destination, policy: policy, session: session)
+        let addresses = try await addresses(of: destination, policy: policy, session: session.id)
         var last = EgressRefusal(.unreachable, "\(destination): no address")
         for address in addresses.prefix(Self.attempts) {
             do {
-                let channel = try await connect(address, destination.port, on: eventLoop)
+                let channel = try await connect(
+                    address, destination.port, for: session, on: eventLoop)
                 return Dialled(channel: channel, address: address)
             } catch let error as ChannelError where error.isTimeout {
                 last = EgressRefusal(.timeout, "\(destination): \(address) does not answer")
@@ -70,7 +71,8 @@ struct Dialer: Sendable {
     }
 
     private func connect(
-        _ address: IPAddress, _ port: UInt16, on eventLoop: any EventLoop
+        _ address: IPAddress, _ port: UInt16, for session: SessionEgress,
+        on eventLoop: any EventLoop
     ) async throws -> any Channel {
         let target = try SocketAddress(
             packedIPAddress: ByteBuffer(bytes: address.octets), port: Int(port))
@@ -82,7 +84,9 @@ struct Dialer: Sendable {
             .channelOption(.writeBufferWaterMark, value: EgressGateway.waterMark)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(FlowGate(isHeld: true))
+                    let gate = FlowGate(isHeld: true, session.turns(on: channel.eventLoop))
+                    try channel.pipeline.syncOperations.addHandler(gate)
+                    try channel.pipeline.syncOperations.addHandler(SocketMeter(session))
                 }
             }
             .connect(to: target).get()

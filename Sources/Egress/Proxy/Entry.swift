@@ -25,7 +25,7 @@ enum Entry: Sendable, Hashable {
     /// Puts into the pipeline of a new connection what serves it.
     func install(in channel: any Channel, _ session: SessionEgress) throws {
         let pipeline = channel.pipeline.syncOperations
-        try pipeline.addHandler(FlowGate())
+        try pipeline.addHandler(FlowGate(session.turns(on: channel.eventLoop)))
         try pipeline.addHandler(FirstBytesDeadline())
         switch self {
         case .proxy: try pipeline.addHandler(ProxyEntry(session))

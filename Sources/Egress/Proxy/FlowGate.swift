@@ -13,11 +13,17 @@ final class FlowGate: ChannelDuplexHandler {
     private var context: ChannelHandlerContext?
     private var isHeld: Bool
     private var readIsWaiting = false
+    /// The session's share of the loop; nil: no other session is there to be fair to.
+    private let turns: ReadTurns?
+    private var turnIsAwaited = false
     /// The peer has said that it sends nothing more. Handlers that come later do not hear of it.
     private(set) var inputHasEnded = false
 
     /// - Parameter isHeld: nothing is read until `release`.
-    init(isHeld: Bool = false) { self.isHeld = isHeld }
+    init(isHeld: Bool = false, _ turns: ReadTurns?) {
+        self.isHeld = isHeld
+        self.turns = turns
+    }
 
     /// Joins two channels: from here on each reads only while the other can write.
     static func join(_ one: FlowGate, _ other: FlowGate) {
@@ -60,9 +66,19 @@ final class FlowGate: ChannelDuplexHandler {
     }
 
     private func readOn() {
-        guard readIsWaiting, mayRead, let context else { return }
+        guard readIsWaiting, mayRead, !turnIsAwaited, let context else { return }
+        guard turns?.mayRead(self) ?? true else { return turnIsAwaited = true }
         readIsWaiting = false
         context.read()
+    }
+
+    /// The session's turn to read has come. False where this gate has no use for it.
+    func turnHasCome() -> Bool {
+        turnIsAwaited = false
+        guard readIsWaiting, mayRead, let context else { return false }
+        readIsWaiting = false
+        context.read()
+        return true
     }
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
@@ -73,7 +89,8 @@ final class FlowGate: ChannelDuplexHandler {
     }
 
     func read(context: ChannelHandlerContext) {
-        if mayRead { context.read() } else { readIsWaiting = true }
+        readIsWaiting = true
+        readOn()
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {

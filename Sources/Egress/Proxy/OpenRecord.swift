@@ -11,7 +11,8 @@ final class OpenRecord {
     private let began = ContinuousClock.now
     private var record: WireNetworkRecord
     private var isWritten = false
-    private var call = ModelCall()
+    /// Of requests.
+    private var call: ModelCall?
 
     init(_ kind: WireNetworkRecord.Kind, _ destination: Destination?, in session: SessionEgress) {
         self.session = session
@@ -28,6 +29,7 @@ final class OpenRecord {
     /// A request line, without its query.
     func request(method: String, path: String) {
         record.method = String(method.prefix(32))
+        call = ModelCall()
         record.path = String(path.prefix { $0 != "?" && $0 != "#" }.prefix(1024))
     }
 
@@ -48,17 +50,17 @@ final class OpenRecord {
 
     func sentBody(_ bytes: ByteBuffer) {
         sent(bytes.readableBytes)
-        call.sent(bytes)
+        call?.sent(bytes)
     }
 
     func answered(_ head: HTTPResponseHead) {
         status(Int(head.status.code))
-        call.answered(head)
+        call?.answered(head)
     }
 
     func receivedBody(_ bytes: ByteBuffer) {
         received(bytes.readableBytes)
-        call.received(bytes)
+        call?.received(bytes)
     }
 
     /// Ends it as refused or failed.
@@ -86,7 +88,7 @@ final class OpenRecord {
         isWritten = true
         let time = began.duration(to: .now)
         record.duration = Int(time / .milliseconds(1))
-        if let result = call.result {
+        if let result = call?.result {
             record.model = result.model
             record.inputTokens = Int(result.usage.input)
             record.outputTokens = Int(result.usage.output)

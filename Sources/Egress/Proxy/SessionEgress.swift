@@ -32,6 +32,8 @@ public final class SessionEgress: Sendable {
         /// Those of them that lead to the outside.
         var upstreams: Set<ObjectIdentifier> = []
         var denials = DenialLedger()
+        /// By event loop.
+        var turns: [ObjectIdentifier: NIOLoopBound<ReadTurns>] = [:]
         /// Connections that are open or being taken over.
         var open = 0
         var link: Link?
@@ -183,9 +185,9 @@ public final class SessionEgress: Sendable {
         if let refusal = refusal(meter.countConnection()) {
             return eventLoop.makeFailedFuture(refusal)
         }
-        let dialled = eventLoop.makeFutureWithTask { [gateway, id] in
+        let dialled = eventLoop.makeFutureWithTask { [self] in
             try await gateway.dialer.dial(
-                destination, policy: policy, session: id, on: eventLoop)
+                destination, policy: policy, session: self, on: eventLoop)
         }
         return dialled.assumeIsolated().flatMapThrowing { [self] dialled in
             record.allowed(by: asked.reason, address: dialled.address)
@@ -194,8 +196,6 @@ public final class SessionEgress: Sendable {
                 dialled.channel.close(promise: nil)
                 throw EgressRefusal(.unreachable, "the session has ended")
             }
-            // Nothing was read from it yet.
-            try dialled.channel.pipeline.syncOperations.addHandler(SocketMeter(self))
             return dialled.channel
         }.nonisolated()
     }
@@ -262,6 +262,17 @@ public final class SessionEgress: Sendable {
     /// Destinations that were denied in the last hour, and how often others were.
     public var denials: (known: [(destination: String, count: Int)], others: Int) {
         state.withLock { ($0.denials.known, $0.denials.others) }
+    }
+
+    /// The session's share in the reading of an event loop; on that loop.
+    func turns(on eventLoop: any EventLoop) -> ReadTurns {
+        state.withLock { state in
+            let key = ObjectIdentifier(eventLoop)
+            if let turns = state.turns[key] { return turns.value }
+            let turns = ReadTurns(on: eventLoop)
+            state.turns[key] = NIOLoopBound(turns, eventLoop: eventLoop)
+            return turns
+        }
     }
 
     func say(_ notice: EgressNotice) { notify(notice) }

@@ -32,7 +32,8 @@ extension SessionDriver {
         } catch {
             throw WireError(code: .badRequest, message: "The network policy \(error.message)")
         }
-        if !caller.isOperator { try checkCeiling(policy) }
+        let hasRules = !edit.allow.isEmpty || !edit.deny.isEmpty
+        if !caller.isOperator, hasRules { try checkCeiling(policy) }
         try await commit(SessionChange(next))
         network?.policy = policy
         meter.budget = networkBudget
