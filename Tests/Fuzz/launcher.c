@@ -51,7 +51,10 @@ static void read_everything(struct csandbox_view payload) {
         require(strlen(session) == CSANDBOX_SESSION_LENGTH && strchr(session, '/') == NULL);
     if (csandbox_request_block(&server, payload, &number, &failure) == 0)
         require(number < server.blocks);
-    for (uint16_t tag = 0; tag < 36; tag++) (void)csandbox_find_u64(payload, tag, &number);
+    for (uint16_t tag = 0; tag < 44; tag++) (void)csandbox_find_u64(payload, tag, &number);
+    struct csandbox_limits limits;
+    if (csandbox_limits_read(payload, &limits, &failure) == 1)
+        require(limits.version == CSANDBOX_LIMITS_VERSION && limits.pids > 0 && limits.memory > 0);
 }
 
 // Workspace and home are not there, so the other trees are opened by themselves.
@@ -118,7 +121,8 @@ static void start_over(void) {
     static bool begun;
     if (!begun) {
         for (unsigned i = 0; i < CSANDBOX_CONNECTIONS_MAX; i++) server.connections[i].fd = -1;
-        server.sessions_fd = -1;
+        server.sessions_fd = server.cgroup_fd = -1;
+        server.cgroup_note = "";
         server.state_path = "/var/lib/superserve";
         server.runtime_path = "/run/superserve";
         server.blocks = 1000;

@@ -56,6 +56,9 @@ def seeds():
                                   (wire.SPAWN, wire.fields(session, block, nonce, ("LINGER", 5), *mounts)))
     yield "launcher", to_launcher((wire.KILL, wire.fields(("PID", 1), ("START_TIME", 2))), (wire.LIST, b""),
                                   (wire.DESTROY, wire.fields(session)), (wire.MEASURE, wire.fields(session)), (8, b""))
+    limits = ("LIMITS", wire.limits(memory=1 << 26, swap=0, pids=64, cpu=50000, io_weight=50))
+    yield "launcher", to_launcher((wire.SPAWN, wire.fields(session, block, nonce, limits)),
+                                  (wire.USAGE, wire.fields(session)), (wire.SPAWN, wire.fields(session, block, ("LIMITS", b"x"))))
     members = [("d", tarfile.DIRTYPE, ""), ("d/f", tarfile.REGTYPE, b"x" * 600), ("d/l", tarfile.SYMTYPE, "../.."),
                ("d/h", tarfile.LNKTYPE, "d/f"), ("away/f", tarfile.REGTYPE, b"y"), ("../o", tarfile.REGTYPE, b"z"),
                ("/abs", tarfile.REGTYPE, b"z"), ("d/l/x", tarfile.REGTYPE, b"z"), ("p", tarfile.FIFOTYPE, ""),

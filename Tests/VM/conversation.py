@@ -76,7 +76,7 @@ class Conversation:
         name = self.id.removeprefix("ses_").replace("-", "")
         found = [path for path, _, _ in os.walk(top) if os.path.basename(path) == name]
         assert len(found) == 1, (found, [path for path, _, _ in os.walk(top)])
-        with open(os.path.join(found[0], "cgroup.procs"), encoding="ascii") as file:
+        with open(os.path.join(found[0], "init", "cgroup.procs"), encoding="ascii") as file:
             assert file.read().split(), "the session's init is in its group"
 
     def resume(self):
