@@ -94,7 +94,8 @@ static void sessions_name(char *name, size_t capacity, const char *runtime_path)
 static int make_places(int own, const struct csandbox_keeper *keeper) {
     const struct csandbox_identity *identity = &keeper->identity;
     static const char *const leaves[] = {"launcher", "keeper", "supervisor"};
-    static const char *const given[] = {".", "cgroup.procs", "launcher", "launcher/cgroup.procs"};
+    static const char *const given[] = {".", "cgroup.procs", "cgroup.subtree_control", "launcher",
+                                        "launcher/cgroup.procs"};
     char name[40];
     sessions_name(name, sizeof name, keeper->runtime_path);
     if (mkdirat(own, name, 0755) < 0 && errno != EEXIST) return -errno;
@@ -156,6 +157,20 @@ static void note_missing(struct csandbox_keeper *keeper, int own, const char *gr
                    available, error != 0 ? ": " : "", error != 0 ? strerror(error) : "");
 }
 
+// Files that appear when controllers are passed on belong to whoever does it: those of the sessions'
+// groups must be the service's, which writes the limits, here for sessions that live already.
+static unsigned enable_sessions(const struct csandbox_keeper *keeper, int sessions, int *error) {
+    const int changed = csandbox_keeper_become_service(keeper);
+    if (changed < 0) {
+        *error = -changed;
+        return 0;
+    }
+    const unsigned enabled = csandbox_group_enable(sessions, error);
+    csandbox_group_restore(sessions);
+    csandbox_keeper_become_self(keeper);
+    return enabled;
+}
+
 // Passes the controllers on, from the given group through the directory to the sessions.
 static void enable(struct csandbox_keeper *keeper, int own, int sessions, const char *group) {
     char available[512];
@@ -174,7 +189,7 @@ static void enable(struct csandbox_keeper *keeper, int own, int sessions, const 
     unsigned enabled = csandbox_group_enable(own, &error);
     if (enabled != 0) {
         int below = 0;
-        enabled &= csandbox_group_enable(sessions, &below);
+        enabled &= enable_sessions(keeper, sessions, &below);
         if (error == 0) error = below;
     }
     note_missing(keeper, own, group, enabled, error);

@@ -195,7 +195,9 @@ public struct Daemon: Sendable {
         guard options.config.limits == .required, let here = try? await host.enforcement else {
             return
         }
-        let missing = [SandboxLimits.Limit.memory, .pids, .cpu].filter { !here.inForce.contains($0) }
+        let missing = [SandboxLimits.Limit.memory, .pids, .cpu].filter {
+            !here.inForce.contains($0)
+        }
         guard !missing.isEmpty else { return }
         let names = missing.map(\.rawValue).joined(separator: ", ")
         options.logger.error(

@@ -71,7 +71,9 @@ extension SessionDriver {
     func watchResources() {
         resourceToken += 1
         let limits = sandbox?.resources?.limits ?? ResourceLimits()
-        guard limits.turnCPU != nil || limits.sessionCPU != nil || limits.disk != nil else { return }
+        guard limits.turnCPU != nil || limits.sessionCPU != nil || limits.disk != nil else {
+            return
+        }
         later(.resources(token: resourceToken), after: Self.shortestWatch)
     }
 
