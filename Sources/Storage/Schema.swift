@@ -25,9 +25,7 @@ enum Schema {
                     """)
         }
         migrator.registerMigration("5-network-usage") { db in try networkUsage(db) }
-        migrator.registerMigration("6-limits") { db in
-            try db.execute(sql: "ALTER TABLE sandbox ADD COLUMN resources BLOB")
-        }
+        migrator.registerMigration("6-limits") { db in try limits(db) }
         return migrator
     }
 
@@ -161,6 +159,11 @@ enum Schema {
                     usage BLOB NOT NULL
                 ) STRICT, WITHOUT ROWID;
                 """)
+    }
+
+    /// What a session may use, and has used.
+    private static func limits(_ db: Database) throws {
+        try db.execute(sql: "ALTER TABLE sandbox ADD COLUMN resources BLOB")
     }
 
     private static func sandboxes(_ db: Database) throws {

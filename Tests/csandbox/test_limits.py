@@ -77,7 +77,7 @@ def test_limits_are_said(world):
         assert bool(session.note) == bool(wanted - session.enforced), session.note
         assert session.connect().run(1, ["true"], ENV)[0][0] == 0
     if not {"memory", "pids", "cpu"} <= possible:
-        assert "cgroup" in answer["DETAIL"], answer
+        assert "group" in answer["DETAIL"], answer
 
 
 def test_required_limits_that_are_not_possible_refuse_the_start(world):
