@@ -2,6 +2,7 @@ import API
 import Sandbox
 import Sessions
 import Settings
+import Synchronization
 import Testing
 
 /// Limits of processor time, time and disk, and what is said of those that the kernel enforces.
@@ -11,7 +12,7 @@ struct ResourceTests {
     private func failure(
         _ limits: String, _ happens: @Sendable @escaping (TestHost, String) -> Void
     ) async throws -> WireEventError? {
-        nonisolated(unsafe) var error: WireEventError?
+        let error = Mutex<WireEventError?>(nil)
         try await World.with("command: [x]\nlimits: {\(limits)}") { world, supervisor in
             let record = try await supervisor.create(
                 agent: "bot", idleTimeout: nil, caller: world.alice)
@@ -21,9 +22,9 @@ struct ResourceTests {
             happens(world.host, id.hex)
             let events = try await world.events(supervisor, id, turn: turn.number)
             #expect(events.last?.type == .runFailed)
-            error = events.last?.error
+            error.withLock { $0 = events.last?.error }
         }
-        return error
+        return error.withLock { $0 }
     }
 
     @Test func processorTimeOfATurn() async throws {
