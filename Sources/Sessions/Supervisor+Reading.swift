@@ -58,9 +58,11 @@ extension Supervisor {
             session.budget = try await budget(record)
             let sandbox = try await context.store.sandbox(id)
             if let resources = sandbox?.resources {
-                let usage = try? await context.host.usage(session: id.hex)
-                session.limits = resources.wire(
-                    usage ?? SandboxUsage(), context.limits.enforcement)
+                var usage = SandboxUsage()
+                if sandbox?.process != nil, record.phase.isLive {
+                    usage = (try? await context.host.usage(session: id.hex)) ?? usage
+                }
+                session.limits = resources.wire(usage, context.limits.enforcement)
             }
             if let isolation = sandbox?.isolation {
                 session.isolation = WireIsolation(

@@ -47,8 +47,13 @@ struct ResourceTests {
             #expect(events.last?.error?.code == "disk_full")
             world.host.log(id.hex, .exited(AgentExit(status: -1, signal: 9)))
             // Above its limit, the session may work as long as it does not grow.
-            world.playNative("deleted")
-            #expect(try await world.turn(supervisor, id).last?.type == .runCompleted)
+            let (_, second) = try await supervisor.send(
+                record.id.hex, to: "rm", caller: world.alice)
+            world.host.log(id.hex, .stdout(Array("{\"type\":\"ready\"}\n".utf8)))
+            try await Task.sleep(for: .milliseconds(1200))
+            world.host.log(id.hex, .stdout(done))
+            let more = try await world.events(supervisor, id, turn: second.number)
+            #expect(more.last?.type == .runCompleted)
         }
     }
 
@@ -77,11 +82,9 @@ struct ResourceTests {
             let record = try await supervisor.create(
                 agent: "bot", idleTimeout: nil, caller: world.alice)
             _ = try await world.turn(supervisor, record.id)
-            world.host.state.withLock { $0.usage.cpu = 1_500_000 }
-            let (_, turn) = try await supervisor.send(
-                record.id.hex, to: "on", caller: world.alice)
-            let events = try await world.events(supervisor, record.id, turn: turn.number)
-            #expect(events.last?.type.isTerminal == true)
+            world.host.state.withLock { $0.usage.cpu = 999_999 }
+            _ = try await world.turn(supervisor, record.id)
+            world.host.state.withLock { $0.usage.cpu = 1_000_000 }
             let error = await #expect(throws: WireError.self) {
                 try await supervisor.send(record.id.hex, to: "more", caller: world.alice)
             }

@@ -134,6 +134,7 @@ extension SessionDriver {
             await advance(.abort(.init(code: "stopped", message: "The supervisor was stopped")))
         }
         if let process = sandbox?.process {
+            await settleUsage()
             disconnect()
             closeNetwork()
             try? await context.host.kill(process)

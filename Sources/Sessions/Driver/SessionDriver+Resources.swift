@@ -14,9 +14,10 @@ extension SessionDriver {
     }
 
     /// A message is accepted only while the session has something left of what it may use.
-    func checkSessionLimits() throws(WireError) {
-        let state = sandbox?.resources ?? ResourceState()
+    func checkSessionLimits() async throws(WireError) {
         let limits = resourceLimits
+        if limits.sessionCPU != nil, let usage = await usage() { sandbox?.resources?.see(usage) }
+        let state = sandbox?.resources ?? ResourceState()
         if let most = limits.sessionCPU, state.cpu >= UInt64(most) * 1_000_000 {
             throw used("\(most) s of processor time", "session_cpu")
         }
@@ -62,7 +63,13 @@ extension SessionDriver {
     }
 
     private func usage() async -> SandboxUsage? {
-        try? await context.host.usage(session: id.hex)
+        guard sandbox?.process != nil else { return nil }
+        return try? await context.host.usage(session: id.hex)
+    }
+
+    /// What the present sandbox has used is known only while it stands.
+    func settleUsage() async {
+        if let usage = await usage() { sandbox?.resources?.see(usage) }
     }
 
     // MARK: - Watching
@@ -80,6 +87,8 @@ extension SessionDriver {
     private static let shortestWatch = Duration.milliseconds(500)
     /// Where nobody waits for an answer.
     private static let idleWatch = Duration.seconds(5)
+    /// Where nobody can tell whether anything runs.
+    private static let blindWatch = Duration.seconds(30)
 
     /// Fails the turn, or ends what runs beside it, where a limit is exceeded.
     func checkResources() async {
@@ -97,7 +106,8 @@ extension SessionDriver {
         let isBusy = turn?.outcome == nil && record.phase == .active
         // Nothing runs, so nothing is used; the next turn looks again.
         if !isBusy, usage.isPopulated == false { return }
-        let rest = isBusy ? Self.shortestWatch : Self.idleWatch
+        let idle = usage.isPopulated == true ? Self.idleWatch : Self.blindWatch
+        let rest = isBusy ? Self.shortestWatch : idle
         later(.resources(token: resourceToken), after: max(rest, cost * 9))
     }
 

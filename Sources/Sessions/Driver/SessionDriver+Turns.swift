@@ -22,7 +22,7 @@ extension SessionDriver {
                     it as an argument of its command, which may have \(limit)
                     """)
         }
-        try checkSessionLimits()
+        try await checkSessionLimits()
         try await ensureSandbox()
         guard var box = sandbox else {
             throw WireError(code: .internal, message: "Session '\(id.short)' has no sandbox")
