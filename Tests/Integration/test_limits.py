@@ -138,7 +138,7 @@ def test_bad_limits_name_the_line(world):
     world.start()
     project = os.path.join(world.dir, "project")
     os.mkdir(project)
-    for text, expected in ((" memory: -1", "superserve.yaml:5: 'memory' must be a size"),
+    for text, expected in ((" memory: -1", "superserve.yaml:5: 'memory' must be between"),
                            (" pids: 0", "superserve.yaml:5: 'pids' must be between"),
                            (" disk: hard", "superserve.yaml:5: 'disk' must be a size: 'hard'"),
                            (" memory: 1GB", "superserve.yaml:5: 'memory' must be a size")):

@@ -43,7 +43,7 @@ struct ResourceLimitsTests {
 
     /// Negative, nothing, absurd, another unit, too much: each with its line.
     @Test(arguments: [
-        ("memory: -1", "'memory' must be a size"), ("memory: 0", "'memory' must be between"),
+        ("memory: -1", "'memory' must be between"), ("memory: 0", "'memory' must be between"),
         ("memory: -5MiB", "'memory' must be a size"), ("memory: 1GB", "'memory' must be a size"),
         ("memory: 2h", "'memory' must be a size"), ("memory: 1023KiB", "'memory' must be between"),
         ("memory: 99999999999GiB", "'memory' must be a size"),
@@ -64,7 +64,7 @@ struct ResourceLimitsTests {
         ("session_time: 9999d", "'session_time' must be between"),
         ("turn_time: 5m", "unknown key 'turn_time'"), ("memroy: 1GiB", "unknown key 'memroy'"),
         ("disk: 10", "'disk' must be between"), ("disk: hard", "'disk' must be a size: 'hard'"),
-        ("swap: -1", "'swap' must be a size"),
+        ("swap: -1", "'swap' must be between"),
     ])
     func mistakesNameTheLine(_ line: String, _ expected: String) {
         let error = #expect(throws: SettingsError.self) { try agent("  \(line)") }
