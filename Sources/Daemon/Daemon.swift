@@ -190,7 +190,7 @@ public struct Daemon: Sendable {
                 logDirectory: options.directories.networkLogs))
     }
 
-    /// Whoever requires limits hears at the start that there will be none, not at the first session.
+    /// Whoever requires limits hears at the start, not at the first session, that there are none.
     private func sayLimits(_ host: LauncherHost) async {
         guard options.config.limits == .required, let here = try? await host.enforcement else {
             return

@@ -81,10 +81,11 @@ extension SessionDriver {
         guard limits.turnCPU != nil || limits.sessionCPU != nil || limits.disk != nil else {
             return
         }
-        later(.resources(token: resourceToken), after: Self.shortestWatch)
+        later(.resources(token: resourceToken), after: Self.fastestWatch)
     }
 
-    private static let shortestWatch = Duration.milliseconds(500)
+    private static let fastestWatch = Duration.milliseconds(50)
+    private static let slowestWatch = Duration.milliseconds(500)
     /// Where nobody waits for an answer.
     private static let idleWatch = Duration.seconds(5)
     /// Where nobody can tell whether anything runs.
@@ -95,19 +96,19 @@ extension SessionDriver {
         guard link != nil, record.phase.isLive, sandbox?.resources != nil else { return }
         let usage = await usage() ?? SandboxUsage()
         sandbox?.resources?.see(usage)
-        if await exceedsProcessorTime() { return watchLater(.zero, usage) }
+        if await exceedsProcessorTime() { return watchLater(Self.slowestWatch, .zero, usage) }
         let began = ContinuousClock.now
-        if await exceedsDisk() { return watchLater(.zero, usage) }
-        watchLater(ContinuousClock.now - began, usage)
+        let room = await checkDisk()
+        watchLater(room ?? Self.slowestWatch, ContinuousClock.now - began, usage)
     }
 
     /// The more a look costs, the longer until the next one: at most a tenth of a disk's time.
-    private func watchLater(_ cost: Duration, _ usage: SandboxUsage) {
+    private func watchLater(_ wait: Duration, _ cost: Duration, _ usage: SandboxUsage) {
         let isBusy = turn?.outcome == nil && record.phase == .active
         // Nothing runs, so nothing is used; the next turn looks again.
         if !isBusy, usage.isPopulated == false { return }
         let idle = usage.isPopulated == true ? Self.idleWatch : Self.blindWatch
-        let rest = isBusy ? Self.shortestWatch : idle
+        let rest = isBusy ? wait : idle
         later(.resources(token: resourceToken), after: max(rest, cost * 9))
     }
 
@@ -132,12 +133,18 @@ extension SessionDriver {
         return true
     }
 
-    /// A session that held more than it may when the turn began may work, but not grow.
-    private func exceedsDisk() async -> Bool {
+    /// How long until the session could be full, if its disk takes a GiB in a second; nil where
+    /// nothing limits it. A session that held more than it may when the turn began may work, but
+    /// not grow.
+    private func checkDisk() async -> Duration? {
         guard let state = sandbox?.resources, let most = state.limits.disk,
-            let bytes = try? await context.host.measure(session: id.hex),
-            bytes > max(UInt64(most), state.diskAtTurn + Self.diskSlack)
-        else { return false }
+            let bytes = try? await context.host.measure(session: id.hex)
+        else { return nil }
+        let limit = max(UInt64(most), state.diskAtTurn + Self.diskSlack)
+        if bytes <= limit {
+            let room = Duration.milliseconds(Int64(clamping: (limit - bytes) >> 20))
+            return min(max(room, Self.fastestWatch), Self.slowestWatch)
+        }
         let text = ResourceLimits.text("disk", most)
         let failure = WireEventError(
             code: "disk_full",
@@ -153,7 +160,7 @@ extension SessionDriver {
         }
         // What was held up to here is not held against the next look.
         sandbox?.resources?.diskAtTurn = bytes
-        return true
+        return Self.fastestWatch
     }
 
     /// Bytes that a session above its limit may add while it deletes: directories, a log.
