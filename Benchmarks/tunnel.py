@@ -4,8 +4,9 @@
     python3 Benchmarks/tunnel.py [--megabytes 512] [--requests 500] [--rounds 5] [--bin .build/release]
 
 One server on loopback, one client program. The client runs on the host (direct, and through tinyproxy), and in a session
-(through its proxy by CONNECT). Prints MB/s of one connection and of 100 together, and the milliseconds from the first
-byte of a new connection to one byte of answer. Each round measures all three; medians are printed, with ratios.
+(through its proxy by CONNECT). Prints MB/s of one connection and of 100 together, the milliseconds from the beginning of
+a new connection to one byte of answer, and from one byte to the next one's answer on a connection that stays. Each round
+measures all of them; medians over the rounds are printed, with their ratio to the direct way.
 """
 
 import argparse
@@ -42,13 +43,22 @@ def connect():
     assert b" 200 " in head.split(b"\r\n")[0], head
     return one
 
-if mode == "delay":
+if mode in ("delay", "kept"):
     times = []
+    stays = connect() if mode == "kept" else None
+    if stays:
+        stays.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stays.sendall(b"k\n")
+        assert stays.recv(1) == b"k"
     for _ in range(count):
         began = time.monotonic()
-        with connect() as one:
-            one.sendall(b"1\n")  # whole lines are passed on at once
-            assert one.recv(1) == b"1"
+        if stays:
+            stays.sendall(b"1")
+            assert stays.recv(1) == b"1"
+        else:
+            with connect() as one:
+                one.sendall(b"1\n")  # whole lines are passed on at once
+                assert one.recv(1) == b"1"
         times.append((time.monotonic() - began) * 1000)
     times.sort()
     print(times[len(times) // 2], times[int(len(times) * 0.99)])
@@ -73,13 +83,22 @@ else:
 
 
 def serve(listener):
-    """`1` is answered with `1`; `d` and eight bytes with so many bytes."""
+    """`1` is answered with `1`; `d` and eight bytes with so many bytes; `k` and a line's end with `k`, and each byte from
+    there on with itself."""
     block = bytes(1 << 18)
 
     def one(client):
         with client:
-            if client.recv(1) == b"1":
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            first = client.recv(1)
+            if first == b"1":
                 client.sendall(b"1")
+                return
+            if first == b"k":
+                client.recv(1)
+                while first:
+                    client.sendall(first)
+                    first = client.recv(1)
                 return
             left = int.from_bytes(client.recv(8, socket.MSG_WAITALL), "big")
             while left > 0:
@@ -117,7 +136,7 @@ def show(title, unit, found):
     base = statistics.median(found["direct"])
     for name, values in found.items():
         middle = statistics.median(values)
-        print(f"  {name:12} {middle:10.2f} {unit}   {middle / base:6.2f} x direct", flush=True)
+        print(f"  {name:12} {middle:10.3f} {unit}   {middle / base:6.2f} x direct", flush=True)
 
 
 def compare(options, port):
@@ -148,7 +167,7 @@ def compare(options, port):
             return [float(word) for word in text.split()]
 
         size = options.megabytes * 1000 * 1000
-        one, many, middle, late = ({way: [] for way in ways} for _ in range(4))
+        one, many, middle, late, kept, kept_late = ({way: [] for way in ways} for _ in range(6))
         for _ in range(options.rounds):
             for way in ways:
                 one[way] += measure(way, "bytes", 1, size)
@@ -156,10 +175,15 @@ def compare(options, port):
                 delays = measure(way, "delay", options.requests, 0)
                 middle[way].append(delays[0])
                 late[way].append(delays[1])
+                delays = measure(way, "kept", options.requests, 0)
+                kept[way].append(delays[0])
+                kept_late[way].append(delays[1])
         show(f"One connection, {options.megabytes} MB", "MB/s", one)
         show(f"100 connections at once, {options.megabytes} MB in all", "MB/s", many)
         show(f"A new connection and one byte back, p50 of {options.requests}", "ms", middle)
         show("The same, p99", "ms", late)
+        show(f"One byte there and back on a connection that stays, p50 of {options.requests}", "ms", kept)
+        show("The same, p99", "ms", kept_late)
         if process:
             process.kill()
         else:

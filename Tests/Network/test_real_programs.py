@@ -3,6 +3,7 @@ the wheel of `claude-agent-sdk`. The other side is model.py."""
 
 import json
 import os
+import time
 
 import harness
 from harness import check, equal
@@ -46,6 +47,7 @@ def each_way(suite, name, yaml, test):
     """The test in a session for each way; nothing the server saw may have been wrong."""
     if not os.path.exists(os.path.join(suite.real, name)):
         return suite.skip(f"test_real_programs: {name}", "not to be had from PyPI")
+    began = time.monotonic()
     model = suite.net.model
     authority = os.path.join(suite.net.dir, "ca.pem")
     with suite.world() as probe:
@@ -71,6 +73,8 @@ def each_way(suite, name, yaml, test):
             equal(ports, {port}, f"{way}: the way it took")
             if way == "outside":
                 check(KEY.encode() not in everything_of(world, session), f"{way}: the key is in the session")
+            suite.result(f"test_real_programs: {label}", seconds=time.monotonic() - began)
+            began = time.monotonic()
         world.check_alive()
 
 
@@ -98,6 +102,9 @@ def test_llm(suite):
     each_way(suite, "llm", LLM, test)
 
 
+test_llm.counts_itself = True
+
+
 def test_claude_code(suite):
     """Makes a file and runs a command with its own tools, and goes on in the next process."""
     def test(world, session):
@@ -109,3 +116,6 @@ def test_claude_code(suite):
         said = json.loads(world.ask(session, script({"history": 1})))
         check(any("make a file" in text for text in said[:-1]), str(said)[:2000])
     each_way(suite, "claude", CLAUDE, test)
+
+
+test_claude_code.counts_itself = True
