@@ -26,7 +26,7 @@ def test_unknown_agent_names_the_known_ones(world):
     world.start()
     answer = world.post("/v1/sessions", {"agent": "nope"})
     equal((answer.status, answer.error["code"]), (404, "agent_not_found"))
-    equal(answer.error["message"], "No agent named 'nope'; known agents: mine, shell")
+    equal(answer.error["message"], "No agent named 'nope'; known agents: assistant, mine, shell")
 
 
 def test_ids_empty_unknown_ambiguous(world):
@@ -137,7 +137,7 @@ def test_broken_agent_files_do_not_hide_the_others(world):
     world.write(os.path.join(world.agents, "bad.yaml"), "name: [\n")
     world.write(os.path.join(world.agents, "worse.yaml"), "name: worse\ncommand: [x]\nfoo: 1\n")
     world.start()
-    equal([a["name"] for a in world.get("/v1/agents").json["agents"]], ["good", "shell"])
+    equal([a["name"] for a in world.get("/v1/agents").json["agents"]], ["assistant", "good", "shell"])
 
 
 def test_mounts_never_reach_the_supervisors_own_state(world):

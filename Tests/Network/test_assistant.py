@@ -80,6 +80,9 @@ def test_a_turn_with_tools_and_a_local_model(suite):
         requests = suite.net.local_model.take()
         equal([request["path"] for request in requests], ["/v1/models"] + ["/v1/chat/completions"] * 4)
         equal(requests[1]["body"]["model"], "scripted", "the first model that can talk")
+        steps = script({"call": [["run_command", {"command": "echo by tool"}]]}, {"say": "that was it"})
+        done = world.cli("run", "assistant", steps, "--single")
+        equal((done.returncode, done.stdout.strip()), (0, "that was it"), done.stderr)
 
 
 def test_a_turn_with_tools_with_a_key(suite):
