@@ -93,6 +93,18 @@ final class FlowGate: ChannelDuplexHandler {
         readOn()
     }
 
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let began = NIODeadline.now()
+        context.fireChannelRead(data)
+        turns?.spent(since: began)
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        let began = NIODeadline.now()
+        context.fireChannelReadComplete()
+        turns?.spent(since: began)
+    }
+
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         (partner ?? self).readOn()
         context.fireChannelWritabilityChanged()

@@ -1,45 +1,63 @@
 internal import NIOCore
 
-/// Shares an event loop among sessions: in each of its turns, the connections of one session may
-/// read so often together; those beyond wait for the next turn, in order. However many tunnels a
-/// session has, what another one sends is delayed by a few reads, not by all of them.
+/// Shares an event loop among sessions. A loop serves whatever is ready before it looks again, so a
+/// session with many busy tunnels would keep it from all others for as long as that takes. Here a
+/// session that has used up its share of a turn reads on in the next turns, from two connections at
+/// a time, in order; others are delayed by that much only.
 ///
 /// One for each session and event loop, on that loop only.
 final class ReadTurns {
-    /// Reads of one session in a turn; each takes what a few calls of recv(2) give, at most 256 KiB.
-    static let readsPerTurn = 4
+    /// How long a session's connections may keep the loop in one turn before they wait.
+    private static let share = TimeAmount.milliseconds(1)
+    /// Connections that have waited and read in one turn.
+    private static let readers = 2
+    /// When the next ones read where those had nothing to read.
+    private static let patience = TimeAmount.milliseconds(1)
 
     private let eventLoop: any EventLoop
-    private var left = ReadTurns.readsPerTurn
+    private var spent = TimeAmount.zero
     private var waiting = CircularBuffer<FlowGate>()
-    private var isScheduled = false
+    private var turnIsEnding = false
+    private var timer: Scheduled<Void>?
 
     init(on eventLoop: any EventLoop) { self.eventLoop = eventLoop }
 
     /// True where the gate may read now; else it is told when its turn has come.
     func mayRead(_ gate: FlowGate) -> Bool {
-        schedule()
-        guard left > 0 else {
-            waiting.append(gate)
-            return false
-        }
-        left -= 1
-        return true
+        if waiting.isEmpty, spent < Self.share { return true }
+        waiting.append(gate)
+        wait()
+        return false
     }
 
-    private func schedule() {
-        guard !isScheduled else { return }
-        isScheduled = true
-        eventLoop.assumeIsolated().execute { [self] in next() }
+    /// A connection of the session was served since then.
+    func spent(since began: NIODeadline) {
+        spent = spent + (NIODeadline.now() - began)
+        guard !turnIsEnding else { return }
+        turnIsEnding = true
+        // Runs when all that was ready has been served.
+        eventLoop.assumeIsolated().execute { [self] in
+            turnIsEnding = false
+            spent = .zero
+            next()
+        }
     }
 
     private func next() {
-        isScheduled = false
-        left = Self.readsPerTurn
-        while left > 0, let gate = waiting.popFirst() {
-            if gate.turnHasCome() { left -= 1 }
+        timer?.cancel()
+        timer = nil
+        var readers = 0
+        while readers < Self.readers, let gate = waiting.popFirst() {
+            if gate.turnHasCome() { readers += 1 }
         }
-        // Those that still wait, and those that read now and will ask again.
-        if left < Self.readsPerTurn { schedule() }
+        wait()
+    }
+
+    private func wait() {
+        guard !waiting.isEmpty, timer == nil else { return }
+        timer = eventLoop.assumeIsolated().scheduleTask(in: Self.patience) { [self] in
+            timer = nil
+            next()
+        }
     }
 }
