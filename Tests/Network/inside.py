@@ -767,7 +767,7 @@ def all_refusals(host):
     return found
 
 
-def upload(url, size):
+def upload_request(url, size):
     """A request whose body is made here."""
     return say_http("POST", url, "x" * size)
 

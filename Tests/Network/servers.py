@@ -31,6 +31,11 @@ class Record:
         with self.lock:
             return token.encode() in self.seen or any(token.lower() in name for name, _ in self.queries)
 
+    def count(self, token):
+        """How often it came."""
+        with self.lock:
+            return self.seen.count(token.encode())
+
     def asked(self, part):
         """Queries of the name server whose name contains `part`."""
         with self.lock:

@@ -85,7 +85,7 @@ def test_an_upload_is_refused_in_its_middle(suite):
     session = agent(world, "budget-upload", "{bytes_out: 300KiB}")
     small = world.call(session, "say_http", method="POST", url=f"http://{HOST}/sink", body="x" * 30000)
     equal((small["status"], small["body"].split()[0]), (200, "30000"))
-    large = world.call(session, "upload", url=f"http://{HOST}/sink", size=600000)
+    large = world.call(session, "upload_request", url=f"http://{HOST}/sink", size=600000)
     equal(large["status"], 429, str(large))
     equal(used(world, session)["bytes_out"][0], 300 << 10)
 
@@ -211,6 +211,28 @@ def test_counts_survive_a_kill(suite):
         world.kill(15)
         world.start()
         equal(used(world, session), before)
+
+
+def test_how_much_a_kill_loses(suite):
+    """Requests come all the time; what the server had seen and the next supervisor does not know is what was lost."""
+    with suite.world() as world:
+        world.start()
+        session = agent(world, "budget-loss", "{requests: 1000000}")
+        lost = []
+        for number in range(4):
+            known, word = used(world, session)["requests"][0], f"/loss{number}"
+            began = time.monotonic()
+            world.start_call(session, "paced", url=f"http://{HOST}{word}", seconds=30, pause=0.005)
+            time.sleep(2.5 + 0.45 * number)
+            world.kill()
+            took, arrived = time.monotonic() - began, suite.net.record.count(word)
+            world.start()
+            kept = used(world, session)["requests"][0] - known
+            check(arrived > 50 and 0 <= arrived - kept, f"{arrived} requests arrived, {kept} are known")
+            lost.append((arrived - kept) * took / arrived)
+            eventually(lambda: world.show(session)["status"] == "idle", "the end of the turn", 60)
+        print("     a kill lost the last " + ", ".join(f"{seconds:.2f}" for seconds in lost) + " s of the count")
+        check(max(lost) < 3, f"lost {lost} s")
 
 
 def test_denials_are_said_once(suite):
