@@ -750,7 +750,7 @@ def chat(url, count=1, model="test-model", stream=False, usage=True, cut=False, 
 
 def all_refusals(host):
     """How each way is refused when nothing is left."""
-    found = {"http": say_http("GET", f"http://{host}/after")}
+    found = {"http": say_http("GET", f"http://{host}/beyond-budget")}
     with to_proxy() as connection:
         connection.settimeout(10)
         connection.sendall(raw(f"CONNECT {host}:80 HTTP/1.1\r\nHost: {host}:80\r\n\r\n"))
@@ -760,7 +760,7 @@ def all_refusals(host):
         try:
             with reach(way, f"{host}:80") as connection:
                 connection.settimeout(10)
-                connection.sendall(raw(f"GET /after HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+                connection.sendall(raw(f"GET /beyond-budget HTTP/1.1\r\nHost: {host}\r\n\r\n"))
                 found[way] = read_all(connection).decode("latin-1")
         except (OSError, Refused) as error:
             found[way] = f"{type(error).__name__} {error}"

@@ -62,7 +62,7 @@ def test_bytes_out_are_exact(suite):
     eventually(lambda: net.counted.open == 0, "the tunnels end")
     equal(net.counted.total + 1, 400000, "bytes that arrived, with the one of the idle tunnel")
     check_refused(world.call(session, "all_refusals", host=HOST), "bytes_out")
-    check(not net.reached("/after"), "a request arrived")
+    check(not net.reached("/beyond-budget"), "a request arrived")
     equal(used(world, session)["bytes_out"], (400000, 400000))
     said = notices(world, session)
     equal([(event["budget"]["kind"], event["budget"]["limit"]) for event in said], [("bytes_out", 400000)])
