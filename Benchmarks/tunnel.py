@@ -10,6 +10,7 @@ measures all of them; medians over the rounds are printed, with their ratio to t
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -141,8 +142,9 @@ def show(title, unit, found):
 
 def compare(options, port):
     import harness
-    with tempfile.TemporaryDirectory() as directory, \
-            harness.World(config=f'private_destinations: ["127.0.0.1:{port}"]') as world:
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        world = stack.enter_context(harness.World(config=f'private_destinations: ["127.0.0.1:{port}"]'))
         world.agent(
             "bench",
             'protocol: exec\ncommand: [/bin/sh, -c, "exec 2>&1; {message}"]\n'
@@ -152,6 +154,8 @@ def compare(options, port):
         session = world.create("bench")
         client = os.path.join(world.agents, "bench", "client.py")
         process, other = tinyproxy(directory)
+        if process:
+            stack.callback(lambda: (process.kill(), process.wait()))
         ways = {"direct": ("direct", False)}
         if other:
             ways["tinyproxy"] = (other, False)
@@ -184,9 +188,7 @@ def compare(options, port):
         show("The same, p99", "ms", late)
         show(f"One byte there and back on a connection that stays, p50 of {options.requests}", "ms", kept)
         show("The same, p99", "ms", kept_late)
-        if process:
-            process.kill()
-        else:
+        if not process:
             print("tinyproxy is not installed (apt-get install tinyproxy)")
 
 

@@ -148,7 +148,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         need(self.path.split("?")[0] == "/v1/models", "no such path")
         self.server.note(path=self.path)
         self.send_json(200, {"object": "list", "data": [
-            {"id": name, "object": "model", "created": 1, "owned_by": "test"} for name in self.server.models]})
+            {"id": name, "object": "model", "created": number, "owned_by": "test"}
+            for number, name in enumerate(self.server.models)]})
 
     def post(self):
         length = self.headers.get("Content-Length", "")

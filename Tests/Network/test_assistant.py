@@ -8,7 +8,7 @@ import time
 
 import harness
 from harness import check, equal, eventually, text_of
-from model import script
+from model import MODELS, script
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../config/agents/assistant")
 OPENED = 'private_destinations: ["127.0.0.1:11434"]'
@@ -316,6 +316,28 @@ def test_models_that_cannot_do_everything(suite):
         world.ask(session, "who")
         equal(model.take()[-1]["body"]["model"], "other", "the choice stays")
         no_violations(model)
+
+
+def test_the_model_where_nobody_says_which(suite):
+    """The first of few, the newest small one of many; what the agent's file says wins."""
+    model = suite.net.local_model
+    many = ["large-1", "large-mini-1", "gemini-9", *(f"huge-{number}" for number in range(20)), "large-mini-2",
+            "mini-search-3", "mini-tts", "large-3"]
+    with begin(suite) as world:
+        own(world, "named", ["127.0.0.1:11434"], OPENAI_MODEL="other")
+        world.start()
+        try:
+            for listed, expected in ((many, "large-mini-2"), (["b", "a"], "b"), (["only-embedding"], "only-embedding")):
+                model.models = listed
+                said = world.ask(world.create("assistant"), "/model")
+                check(f"* {expected}\n" in said, f"{listed}: {said}")
+            model.models = []
+            check("has no model" in failure(world, world.create("assistant"), "hello"), "none")
+        finally:
+            model.models = MODELS
+        model.take()
+        world.ask(world.create("named"), "hello")
+        equal([request.get("body", {}).get("model") for request in model.take()], ["other"])
 
 
 def event(delta, **more):

@@ -15,6 +15,8 @@ import threading
 import time
 import urllib.parse
 
+import models
+
 LOCAL = "http://127.0.0.1:11434/v1"
 TRIES = 6                      # of one request
 LONGEST_WAIT = 60.0            # seconds between two of them; who is told to wait longer says so and stops
@@ -24,8 +26,6 @@ MOST_CALLS = 32
 MOST_LINE = 4 << 20
 MOST_BODY = 8 << 20
 NO_KEY = "secret_not_set"      # what superserve's gateway says while nobody has given it the key
-NO_CONVERSATION = ("embed", "whisper", "tts", "dall-e", "moderation", "rerank", "transcribe", "realtime", "image",
-                   "audio", "sora", "davinci", "babbage")
 
 
 class Problem(Exception):
@@ -322,7 +322,7 @@ class Endpoint:
         return Refused(status, said, kind)
 
     def models(self, cancel):
-        """Names of models that can talk, as the endpoint lists them."""
+        """Names of models that can talk, as the endpoint lists them, each with the time it was made at."""
         response, done = self.ask(cancel, "GET", "/models")
         try:
             listed = json.loads(response.read(MOST_BODY)).get("data")
@@ -330,9 +330,7 @@ class Endpoint:
             raise Problem(f"{self.base}/models gives no list of models") from None
         finally:
             done()
-        names = [entry["id"] for entry in (listed if isinstance(listed, list) else [])
-                 if isinstance(entry, dict) and isinstance(entry.get("id"), str) and 0 < len(entry["id"]) <= 200]
-        return [name for name in names if not any(word in name.lower() for word in NO_CONVERSATION)] or names
+        return models.named(listed)
 
     def complete(self, cancel, payload, on_text, note):
         """One answer of the model; its text is handed over as it comes. `Broken` when it is not whole."""
@@ -392,8 +390,8 @@ def retry_after(response):
     text = response.getheader("Retry-After")
     if not text:
         return None
-    if text.strip().isdigit():
-        return float(text[:9])
+    if text.strip().isdecimal():
+        return float(text.strip()[:9])
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):

@@ -12,6 +12,7 @@ import threading
 import time
 
 import endpoint
+import models
 import tools
 from conversation import Conversation
 
@@ -169,7 +170,7 @@ class Assistant:
             names = self.where.models(self.cancel)
             if not names:
                 raise endpoint.Problem(f"{self.where.base} has no model")
-            self.model = names[0]
+            self.model = models.preferred(names)
             self.note(f"model {self.model}")
         return self.model
 
@@ -179,7 +180,7 @@ class Assistant:
         names = self.where.models(self.cancel)
         if not name:
             mine = self.current_model()
-            return self.text("".join(f"{'*' if one == mine else ' '} {one}\n" for one in names[:200]))
+            return self.text("".join(f"{'*' if one == mine else ' '} {one}\n" for one in list(names)[:200]))
         if name not in names:
             raise endpoint.Problem(f"{self.where.base} has no model '{name[:200]}'; /model lists them")
         with open(os.path.join(HOME, "model"), "w", encoding="utf-8") as file:
