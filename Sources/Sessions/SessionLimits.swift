@@ -96,6 +96,17 @@ public struct MountCeilings: Sendable {
         if !trusted, let excess = definition.network?.excess(over: network) {
             return objection(to: excess)
         }
+        for secret in definition.secrets ?? [] {
+            guard !trusted, let url = secret.url else { continue }
+            let deny = definition.network?.deny ?? []
+            let policy = try? NetworkPolicy(allow: [url.rule], deny: deny)
+            if policy?.isWithin(ceiling: network) != true {
+                return """
+                    'secrets' sends \(secret.name) to \(url.destination), which is not within the \
+                    setting 'allowed_network'
+                    """
+            }
+        }
         return definition.root.flatMap {
             objection(to: $0, kind: "root", ceilings: roots, trusted: trusted)
         }

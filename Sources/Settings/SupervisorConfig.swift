@@ -40,6 +40,8 @@ public struct SupervisorConfig: Sendable, Hashable {
     public var allowedNetwork = NetworkPolicy.none
     /// Addresses outside of the public internet that sessions may reach where their policy says so.
     public var privateDestinations = PrivateDestinations()
+    /// File with certificates (PEM) that servers of keys may have besides the system's.
+    public var gatewayCA: String?
     /// Host id of the service when started by root; nil: 1900000000.
     public var serviceUID: UInt32?
     public var serviceGID: UInt32?
@@ -56,7 +58,7 @@ public struct SupervisorConfig: Sendable, Hashable {
         "socket_group",
         "operator_group",
         "agents_directory", "allowed_mounts", "allowed_roots", "allowed_loosening",
-        "allowed_network", "private_destinations", "service_uid", "service_gid",
+        "allowed_network", "private_destinations", "gateway_ca", "service_uid", "service_gid",
         "subordinate_first", "subordinate_count", "log_level",
     ]
 
@@ -88,6 +90,10 @@ public struct SupervisorConfig: Sendable, Hashable {
         allowedLoosening = try map.strings("allowed_loosening") ?? []
         allowedNetwork = try NetworkPolicy("allowed_network", in: &map) ?? .none
         privateDestinations = try PrivateDestinations("private_destinations", in: &map)
+        gatewayCA = try map.string("gateway_ca")
+        if let gatewayCA, !gatewayCA.hasPrefix("/") {
+            throw map.error("gateway_ca", "must be an absolute path")
+        }
         let ids = 1...Int(Int32.max)
         serviceUID = try map.integer("service_uid", in: ids).map(UInt32.init)
         serviceGID = try map.integer("service_gid", in: ids).map(UInt32.init)

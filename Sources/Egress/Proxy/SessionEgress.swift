@@ -27,6 +27,7 @@ public final class SessionEgress: Sendable {
 
     private struct State {
         var policy: NetworkPolicy
+        var denied: [NetworkRule] = []
         var names: SyntheticNames
         var channels: [ObjectIdentifier: any Channel] = [:]
         /// Connections that are open or being taken over.
@@ -43,14 +44,19 @@ public final class SessionEgress: Sendable {
     }
 
     let id: String
+    let secrets: SessionSecrets
     private let gateway: EgressGateway
     private let state: Mutex<State>
 
-    init(_ id: String, _ policy: NetworkPolicy, _ gateway: EgressGateway) {
+    init(
+        _ id: String, _ policy: NetworkPolicy, _ secrets: SessionSecrets, _ gateway: EgressGateway
+    ) {
         self.id = id
+        self.secrets = secrets
         self.gateway = gateway
         // Names that the policy has in full keep their addresses over restarts.
-        let names = SyntheticNames(pinned: policy.exactNames, start: .random(in: 0 ... .max))
+        let names = SyntheticNames(
+            pinned: policy.exactNames + secrets.interceptedNames, start: .random(in: 0 ... .max))
         state = Mutex(State(policy: policy, names: names))
     }
 
@@ -59,6 +65,15 @@ public final class SessionEgress: Sendable {
         get { state.withLock { $0.policy } }
         set { state.withLock { $0.policy = newValue } }
     }
+
+    /// What requests with a key may not reach either, beside what the policy denies.
+    public var denied: [NetworkRule] {
+        get { state.withLock { $0.denied } }
+        set { state.withLock { $0.denied = newValue } }
+    }
+
+    var tls: (any EgressTLS)? { gateway.options.tls }
+    var proxyPort: UInt16 { gateway.options.proxyPort }
 
     // MARK: - The session's init
 
@@ -153,17 +168,22 @@ public final class SessionEgress: Sendable {
     /// Connects to a destination if the policy allows it. What becomes of it is in `record`, but
     /// for its end.
     private func open(
-        _ destination: Destination, _ record: OpenRecord, on eventLoop: any EventLoop
+        _ hop: Hop, _ record: OpenRecord, on eventLoop: any EventLoop
     ) -> EventLoopFuture<any Channel> {
-        let policy = policy
-        let asked = policy.mayAsk(destination)
-        guard asked.isAllowed else {
-            return eventLoop.makeFailedFuture(
-                EgressRefusal(.policy, "\(destination) is not allowed: \(asked.reason)"))
+        let policy: NetworkPolicy
+        let asked: NetworkVerdict
+        do throws(EgressRefusal) {
+            policy = try self.policy(for: hop)
+            asked = policy.mayAsk(hop.destination)
+            guard asked.isAllowed else {
+                throw EgressRefusal(
+                    .policy, "\(hop.destination) is not allowed: \(asked.reason)")
+            }
+        } catch {
+            return eventLoop.makeFailedFuture(error)
         }
         let dialled = eventLoop.makeFutureWithTask { [gateway, id] in
-            try await gateway.dialer.dial(
-                destination, policy: policy, session: id, on: eventLoop)
+            try await gateway.dial(hop, policy: policy, session: id, on: eventLoop)
         }
         return dialled.assumeIsolated().flatMapThrowing { [self] dialled in
             record.allowed(by: asked.reason, address: dialled.address)
@@ -179,11 +199,11 @@ public final class SessionEgress: Sendable {
     /// Connects for a client, of which nothing is read until a tunnel or an answer begins. One that
     /// leaves meanwhile gets nothing: `then` is not called.
     func connect(
-        _ client: any Channel, to destination: Destination, _ record: OpenRecord,
+        _ client: any Channel, to hop: Hop, _ record: OpenRecord,
         then: @escaping (Result<any Channel, EgressRefusal>) -> Void
     ) {
         client.holdReading()
-        open(destination, record, on: client.eventLoop).assumeIsolated().whenComplete { result in
+        open(hop, record, on: client.eventLoop).assumeIsolated().whenComplete { result in
             guard client.isActive else {
                 if case .success(let upstream) = result { upstream.close(promise: nil) }
                 return record.end(EgressRefusal(.unreachable, "the client left"))
@@ -201,7 +221,7 @@ public final class SessionEgress: Sendable {
         case .query(let query):
             query.answer { name in
                 let verdict = policy.mayResolve(name)
-                guard verdict.isAllowed else {
+                guard verdict.isAllowed || secrets.interceptedNames.contains(name) else {
                     logRefusal(of: name, verdict.reason)
                     return nil
                 }

@@ -14,6 +14,7 @@ struct DriverContext: Sendable {
     let deadlines: DeadlineTable
     let limits: SessionLimits
     let gateway: EgressGateway
+    let secrets: SecretKeeper
     let logger: Logger
 }
 
