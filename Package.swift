@@ -50,6 +50,7 @@ let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let tls: [Target.Dependency] = [
     .product(name: "NIOSSL", package: "swift-nio-ssl"),
     .product(name: "NIOTLS", package: "swift-nio"),
+    .product(name: "SwiftASN1", package: "swift-asn1"),
     .product(name: "X509", package: "swift-certificates"), crypto,
 ]
 
@@ -62,6 +63,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
         .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -96,7 +98,8 @@ let package = Package(
         .target(
             name: "Sessions",
             dependencies: [
-                "API", "AgentProtocols", "CSandbox", "Egress", "Settings", "Sandbox", logging,
+                "API", "AgentProtocols", "Archive", "CSandbox", "Egress", "Settings", "Sandbox",
+                logging,
             ],
             swiftSettings: strict + [faultPoints]),
         .target(

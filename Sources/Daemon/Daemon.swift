@@ -214,7 +214,8 @@ public struct Daemon: Sendable {
         return Supervisor(
             store: store, host: host, clock: clock,
             limits: SessionLimits(config, ceilings: ceilings), gateway: makeGateway(),
-            secrets: SecretKeeper(store: store, vault: Vault(master)), catalog: catalog, logger: options.logger)
+            secrets: SecretKeeper(store: store, vault: Vault(master)), catalog: catalog,
+            logger: options.logger)
     }
 
     /// Descriptors that are kept free of sessions' connections: for control sockets, clients, the

@@ -66,8 +66,7 @@ final class Handshake: ChannelInboundHandler, RemovableChannelHandler {
         if text.contains("CERTIFICATE_VERIFY_FAILED") {
             return EgressTLSError(
                 isCertificate: true,
-                "the server's certificate is not trusted; the operator adds authorities with \
-                'gateway_ca'")
+                "the server's certificate is not trusted; 'gateway_ca' adds authorities")
         }
         return EgressTLSError(isCertificate: false, "the handshake failed: \(text.prefix(300))")
     }

@@ -1,5 +1,5 @@
 internal import Crypto
-internal import Foundation
+public import Foundation
 public import Sessions
 internal import Synchronization
 
@@ -26,17 +26,12 @@ public final class MasterKey: Sendable {
 
     func key() throws(VaultError) -> SymmetricKey {
         // Readers wait for the one that makes the file.
-        let result: Result<SymmetricKey, VaultError> = state.withLock { state in
-            if let state { return .success(state) }
-            do throws(VaultError) {
-                let key = try load() ?? make()
-                state = key
-                return .success(key)
-            } catch {
-                return .failure(error)
-            }
+        try state.withLock { (state) throws(VaultError) in
+            if let state { return state }
+            let key = if let known = try load() { known } else { try make() }
+            state = key
+            return key
         }
-        return try result.get()
     }
 
     /// A key for one purpose.

@@ -1,6 +1,7 @@
 internal import Crypto
 internal import Foundation
 internal import Sessions
+internal import SwiftASN1
 internal import X509
 
 /// The authority that one session trusts, for the names that its secrets are bound to. Its key
@@ -39,10 +40,10 @@ struct SessionAuthority {
             notValidBefore: Date(timeIntervalSinceNow: -Self.day),
             notValidAfter: Date(timeIntervalSinceNow: 3650 * Self.day), issuer: name,
             subject: name, signatureAlgorithm: .ecdsaWithSHA256,
-            extensions: try Certificate.Extensions {
+            extensions: Certificate.Extensions {
                 Critical(BasicConstraints.isCertificateAuthority(maxPathLength: 0))
                 Critical(KeyUsage(keyCertSign: true, cRLSign: true))
-                Critical(NameConstraints(permittedDNSDomains: .init(names)))
+                Critical(NameConstraints(permittedDNSDomains: names))
                 SubjectKeyIdentifier(hash: own)
             }, issuerPrivateKey: Certificate.PrivateKey(key))
         return try certificate.serializeAsPEM().pemString

@@ -1,6 +1,7 @@
 public import API
-public import Egress
+internal import Egress
 internal import Foundation
+internal import Logging
 internal import Settings
 
 // The keys of agents, for who may set them: never shown, only set, listed and deleted.

@@ -119,7 +119,8 @@ struct VaultTests {
         try Self.with { path in
             let vault = try Self.vault(path)
             let one = try vault.standIn(session: "s", secret: "k")
-            #expect(one.count == 40 && one == (try Self.vault(path).standIn(session: "s", secret: "k")))
+            #expect(
+                one.count == 40 && one == (try Self.vault(path).standIn(session: "s", secret: "k")))
             #expect(one != (try vault.standIn(session: "t", secret: "k")))
             #expect(one != (try vault.standIn(session: "s", secret: "l")))
         }
@@ -142,7 +143,9 @@ struct VaultTests {
             let master = try MasterKey(path: path, given: nil)
             let tls = try GatewayTLS(master, authorities: Data(pem.utf8))
             try tls.prepare()
-            for bad in ["", "nothing", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            for bad in [
+                "", "nothing", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            ] {
                 #expect(throws: VaultError.self) {
                     try GatewayTLS(master, authorities: Data(bad.utf8))
                 }

@@ -76,7 +76,8 @@ struct SecretTests {
             try await supervisor.setSecret(
                 "K", agent: "mine", value: Self.value, caller: world.alice)
             #expect(
-                try await supervisor.secrets(agent: "mine", caller: world.alice).secrets.first?.plain
+                try await supervisor.secrets(agent: "mine", caller: world.alice).secrets.first?
+                    .plain
                     == true)
             for action in 0..<3 {
                 let error = await #expect(throws: WireError.self) {
@@ -117,7 +118,8 @@ struct SecretTests {
             #expect(try await Self.states(supervisor, "mine") == ["K": "withheld"])
             // Sessions of the old version go on.
             _ = try await world.secrets.value(of: "K", old).get()
-            try await supervisor.setSecret("K", agent: "mine", value: "new-value-1", caller: Self.root)
+            try await supervisor.setSecret(
+                "K", agent: "mine", value: "new-value-1", caller: Self.root)
             _ = try await world.secrets.value(of: "K", new).get()
             await #expect(throws: SessionSecrets.Problem.self) {
                 try await world.secrets.value(of: "K", old).get()
@@ -129,7 +131,8 @@ struct SecretTests {
         try await Self.with { world, supervisor in
             let yaml = Self.yaml("{K: {plain: true}}")
             _ = try await supervisor.catalog.deploy(yaml: yaml, source: nil, caller: world.alice)
-            try await supervisor.setSecret("K", agent: "mine", value: Self.value, caller: world.alice)
+            try await supervisor.setSecret(
+                "K", agent: "mine", value: Self.value, caller: world.alice)
             try await supervisor.catalog.delete(named: "mine", caller: world.alice)
             _ = try await supervisor.catalog.deploy(yaml: yaml, source: nil, caller: world.bob)
             let states = try await supervisor.secrets(agent: "mine", caller: world.bob).secrets
@@ -154,7 +157,8 @@ struct SecretTests {
         try await Self.with { world, supervisor in
             _ = try await supervisor.catalog.deploy(
                 yaml: Self.yaml("{K: {plain: true}}"), source: nil, caller: world.alice)
-            try await supervisor.setSecret("K", agent: "mine", value: Self.value, caller: world.alice)
+            try await supervisor.setSecret(
+                "K", agent: "mine", value: Self.value, caller: world.alice)
             _ = try await supervisor.catalog.deploy(
                 yaml: "name: mine\ncommand: x", source: nil, caller: world.alice)
             #expect(try await Self.states(supervisor, "mine") == ["K": "unused"])

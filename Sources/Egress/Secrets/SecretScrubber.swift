@@ -60,13 +60,25 @@ struct SecretScrubber {
     private func find(in bytes: ByteBuffer, from index: Int) -> Int? {
         let offset = index - bytes.readerIndex
         return bytes.withUnsafeReadableBytes { all in
-            guard let base = all.baseAddress, all.count - offset >= key.count else { return nil }
-            let start = base + offset
-            let found = key.withUnsafeBytes {
-                memmem(start, all.count - offset, $0.baseAddress ?? start, $0.count)
+            key.withUnsafeBytes { key in
+                Self.find(key, in: UnsafeRawBufferPointer(rebasing: all.dropFirst(offset)))
             }
-            return found.map { index + ($0 - UnsafeMutableRawPointer(mutating: start)) }
+        }.map { index + $0 }
+    }
+
+    /// The C library looks for the first byte many at a time.
+    private static func find(
+        _ key: UnsafeRawBufferPointer, in text: UnsafeRawBufferPointer
+    ) -> Int? {
+        guard let start = text.baseAddress, let first = key.baseAddress else { return nil }
+        var place = 0
+        while text.count - place >= key.count {
+            let room = text.count - place - key.count + 1
+            guard let found = memchr(start + place, Int32(key[0]), room) else { return nil }
+            if memcmp(found, first, key.count) == 0 { return UnsafeRawPointer(found) - start }
+            place = UnsafeRawPointer(found) - start + 1
         }
+        return nil
     }
 
     /// Bytes at the end that may be the beginning of the key, the whole of which is not in there.

@@ -1,5 +1,5 @@
 internal import API
-public import Egress
+internal import Egress
 internal import Foundation
 internal import Settings
 

@@ -103,7 +103,8 @@ struct SecretRouteTests {
     ])
     func intercepted(_ target: String, _ name: String, _ getsKey: Bool) throws {
         let route = try Self.route(
-            .GET, target, [("Host", "real.example"), ("Authorization", "Bearer \(Self.standIn)\(name)")],
+            .GET, target,
+            [("Host", "real.example"), ("Authorization", "Bearer \(Self.standIn)\(name)")],
             .intercepted(try Destination("real.example:443")))
         #expect((route.secret != nil) == getsKey)
         #expect(route.isTLS)

@@ -28,7 +28,8 @@ struct SecretScrubberTests {
 
     /// At every border between two chunks, and byte by byte.
     @Test func wherever() throws {
-        let text = "data: {\"k\":\"\(Self.key)\"}\n\n\(Self.key)\(Self.key) sk-real-0123 end sk-real"
+        let text =
+            "data: {\"k\":\"\(Self.key)\"}\n\n\(Self.key)\(Self.key) sk-real-0123 end sk-real"
         let expected = text.replacing(Self.key, with: "sk-superserve-xyzsk-supe")
         #expect(expected.utf8.count == text.utf8.count)
         for cut in 0...text.count {
@@ -99,10 +100,15 @@ struct SecretScrubberTests {
         let value = try #require(SecretValue(Self.key.utf8))
         var dumped = ""
         dump(value, to: &dumped)
-        for text in ["\(value)", String(reflecting: value), dumped, "\([value])", "\(Optional(value) as Any)"] {
+        for text in [
+            "\(value)", String(reflecting: value), dumped, "\([value])",
+            "\(Optional(value) as Any)",
+        ] {
             #expect(!text.contains("sk-real"), "\(text)")
         }
-        for bad in ["short", "has\nline-break", "has\0nul-byte", String(repeating: "x", count: 16385)] {
+        for bad in [
+            "short", "has\nline-break", "has\0nul-byte", String(repeating: "x", count: 16385),
+        ] {
             #expect(SecretValue(bad.utf8) == nil)
         }
     }

@@ -110,6 +110,8 @@ struct SecretURLTests {
         #expect(url.below("/v1/x?y") == "/x?y")
         #expect(url.below("/v1") == "")
         #expect(url.below("/v1?x") == "?x")
-        for other in ["/v10", "/v", "/", "/V1/x", "/x/v1/", "*"] { #expect(url.below(other) == nil) }
+        for other in ["/v10", "/v", "/", "/V1/x", "/x/v1/", "*"] {
+            #expect(url.below(other) == nil)
+        }
     }
 }
