@@ -26,7 +26,8 @@ import harness  # noqa: E402
 import internet  # noqa: E402
 import setting  # noqa: E402
 
-MODULES = ["test_reach", "test_bypass", "test_names", "test_load", "test_restart", "test_edit", "test_robust"]
+MODULES = ["test_reach", "test_bypass", "test_names", "test_load", "test_restart", "test_edit", "test_robust",
+           "test_secrets", "test_intercept"]
 INSIDE = "SUPERSERVE_NETWORK_TEST"
 
 

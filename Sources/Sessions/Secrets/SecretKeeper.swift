@@ -1,5 +1,5 @@
 internal import API
-internal import Egress
+public import Egress
 internal import Foundation
 internal import Settings
 
@@ -33,7 +33,7 @@ public struct SecretKeeper: Sendable {
     }
 
     /// The newest value of a key, for a session of this version of an agent.
-    func value(
+    public func value(
         of name: String, _ agent: AgentVersion
     ) async -> Result<SecretValue, SessionSecrets.Problem> {
         let owner = agent.definition.name
