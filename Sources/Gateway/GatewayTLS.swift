@@ -11,6 +11,8 @@ internal import Synchronization
 public final class GatewayTLS: EgressTLS {
     /// Certificates that are kept for sessions' clients.
     private static let maximumLeaves = 256
+    /// How long the other side may take to agree to the end of a connection.
+    private static let shutdown = TimeAmount.milliseconds(500)
     private static let leafLife = Duration.seconds(86400)
 
     private struct Leaf {
@@ -50,6 +52,7 @@ public final class GatewayTLS: EgressTLS {
             if let known { return known }
             var configuration = TLSConfiguration.makeClientConfiguration()
             configuration.minimumTLSVersion = .tlsv12
+            configuration.shutdownTimeout = Self.shutdown
             configuration.certificateVerification = .fullVerification
             configuration.applicationProtocols = ["http/1.1"]
             if !extra.isEmpty { configuration.additionalTrustRoots = [.certificates(extra)] }
@@ -96,6 +99,7 @@ public final class GatewayTLS: EgressTLS {
             certificateChain: certificates.map { .certificate($0) },
             privateKey: .privateKey(secret))
         configuration.minimumTLSVersion = .tlsv12
+        configuration.shutdownTimeout = Self.shutdown
         configuration.applicationProtocols = ["http/1.1"]
         return try NIOSSLContext(configuration: configuration)
     }

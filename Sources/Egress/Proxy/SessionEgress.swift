@@ -28,6 +28,7 @@ public final class SessionEgress: Sendable {
     private struct State {
         var policy: NetworkPolicy
         var denied: [NetworkRule] = []
+        var secrets: SessionSecrets
         var names: SyntheticNames
         var channels: [ObjectIdentifier: any Channel] = [:]
         /// Connections that are open or being taken over.
@@ -44,7 +45,6 @@ public final class SessionEgress: Sendable {
     }
 
     let id: String
-    let secrets: SessionSecrets
     private let gateway: EgressGateway
     private let state: Mutex<State>
 
@@ -52,12 +52,11 @@ public final class SessionEgress: Sendable {
         _ id: String, _ policy: NetworkPolicy, _ secrets: SessionSecrets, _ gateway: EgressGateway
     ) {
         self.id = id
-        self.secrets = secrets
         self.gateway = gateway
         // Names that the policy has in full keep their addresses over restarts.
         let names = SyntheticNames(
             pinned: policy.exactNames + secrets.interceptedNames, start: .random(in: 0 ... .max))
-        state = Mutex(State(policy: policy, names: names))
+        state = Mutex(State(policy: policy, secrets: secrets, names: names))
     }
 
     /// What holds for every connection and request from here on; those that are open stay.
@@ -70,6 +69,12 @@ public final class SessionEgress: Sendable {
     public var denied: [NetworkRule] {
         get { state.withLock { $0.denied } }
         set { state.withLock { $0.denied = newValue } }
+    }
+
+    /// The keys that requests may be given.
+    public var secrets: SessionSecrets {
+        get { state.withLock { $0.secrets } }
+        set { state.withLock { $0.secrets = newValue } }
     }
 
     var tls: (any EgressTLS)? { gateway.options.tls }

@@ -91,6 +91,8 @@ extension SessionDriver {
     /// one without a value is left out.
     func secretVariables() async throws(SandboxError) -> [String: String] {
         var values: [String: String] = [:]
+        // The master key may have been out of reach before.
+        if agent.definition.secrets != nil { network?.secrets = sessionSecrets }
         for secret in agent.definition.secrets ?? [] {
             if secret.isPlain {
                 switch await context.secrets.value(of: secret.name, agent) {
