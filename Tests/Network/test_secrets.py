@@ -1,11 +1,14 @@
 """Keys that never enter the sandbox: what the gateway sends where, and that nothing of a key is left inside."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import pty
 import re
 import subprocess
+import termios
 
 import harness
 import secrets_world
@@ -16,14 +19,17 @@ from secrets_world import new_key, origin, set_key, started
 CURL = 'curl -sS -m 100 -H "Authorization: Bearer $OPENAI_API_KEY" '
 CLIENTS = {
     "curl": CURL + "$OPENAI_BASE_URL/by-curl",
-    "urllib": """python3 -c 'import os, urllib.request as u; print(u.urlopen(u.Request(os.environ["OPENAI_BASE_URL"] + "/by-urllib", """
+    "urllib": """python3 -c 'import os, urllib.request as u; print(u.urlopen(u.Request("""
+              """os.environ["OPENAI_BASE_URL"] + "/by-urllib", """
               """headers={"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]})).read().decode())'""",
-    "requests": """python3 -c 'import os, requests; print(requests.get(os.environ["OPENAI_BASE_URL"] + "/by-requests", """
+    "requests": """python3 -c 'import os, requests; print(requests.get("""
+                """os.environ["OPENAI_BASE_URL"] + "/by-requests", """
                 """headers={"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}).text)'""",
     "httpx": """python3 -c 'import os, httpx; print(httpx.get(os.environ["OPENAI_BASE_URL"] + "/by-httpx", """
              """headers={"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}).text)'""",
     "node": """node -e 'fetch(process.env.OPENAI_BASE_URL + "/by-node", {headers: {Authorization: "Bearer " + """
-            """process.env.OPENAI_API_KEY}}).then(r => r.text()).then(t => console.log(t), e => console.log(String(e.cause || e)))'""",
+            """process.env.OPENAI_API_KEY}}).then(r => r.text()).then(t => console.log(t), """
+            """e => console.log(String(e.cause || e)))'""",
 }
 
 
@@ -106,14 +112,15 @@ def test_what_gets_no_key(suite):
 
 STREAM = """python3 -c '
 import json, os, time, urllib.request as u
-r = u.urlopen(u.Request(os.environ["OPENAI_BASE_URL"] + "/events", headers={"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}))
+h = {"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}
+r = u.urlopen(u.Request(os.environ["OPENAI_BASE_URL"] + "/events", headers=h))
 lines = [(time.monotonic(), l.decode()) for l in r if l.strip()]
 print(json.dumps(lines))'"""
 UPGRADE = """python3 -c '
 import os, socket
 s = socket.create_connection(("127.0.0.1", 3128))
-s.sendall(("GET /OPENAI_API_KEY/upgrade HTTP/1.1\\r\\nHost: 127.0.0.1:3128\\r\\nConnection: Upgrade\\r\\nUpgrade: echo\\r\\n"
-           "Authorization: Bearer " + os.environ["OPENAI_API_KEY"] + "\\r\\n\\r\\n").encode())
+s.sendall(("GET /OPENAI_API_KEY/upgrade HTTP/1.1\\r\\nHost: 127.0.0.1:3128\\r\\n"
+           "Connection: Upgrade\\r\\nUpgrade: echo\\r\\nAuthorization: Bearer " + os.environ["OPENAI_API_KEY"] + "\\r\\n\\r\\n").encode())
 d = b""
 while b"hi " not in d: d += s.recv(999)
 for n in range(50):
@@ -127,13 +134,14 @@ import http.client, os
 c = http.client.HTTPConnection("127.0.0.1", 3128)
 n = 0
 for i in range(30):
-    c.request("POST" if i % 2 else "GET", "/OPENAI_API_KEY/kept%d" % i, body=b"y" * i * 100 if i % 2 else None, headers={"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]})
+    h = {"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}
+    c.request("POST" if i % 2 else "GET", "/OPENAI_API_KEY/kept%d" % i, body=b"y" * i * 100 if i % 2 else None, headers=h)
     r = c.getresponse(); b = r.read(); n += r.status == 200 and ("/v1/kept%d " % i).encode() in b
 print(n)'"""
 
 
 def test_every_shape(suite):
-    """Events one by one, a change of protocol, kept connections, 100 MB both ways, 100-continue, an answer that is cut."""
+    """Events one by one, a change of protocol, kept connections, 100 MB both ways, an answer that is cut."""
     with started(suite) as (world, values):
         session = world.create("keyed")
         real = values["OPENAI_API_KEY"]
@@ -215,7 +223,8 @@ def test_command_line(suite):
         for value in values.values():
             check(value not in shown + as_json + world.read_log(), "a value is shown")
         rows = [
-            (("set", "nobody", "K"), "sk-0123456789\n", "No agent named"), (("set", "keyed", "NOPE"), "sk-0123456789\n", "no secret"),
+            (("set", "nobody", "K"), "sk-0123456789\n", "No agent named"),
+            (("set", "keyed", "NOPE"), "sk-0123456789\n", "no secret"),
             (("set", "keyed", "OTHER_KEY"), "", "empty"), (("set", "keyed", "OTHER_KEY"), "short\n", "8 to 16384"),
             (("set", "keyed", "OTHER_KEY"), "a-key-with\nlines\n", "one line"),
             (("set", "keyed", "OTHER_KEY"), "x" * 16385 + "\n", "longer than"),
@@ -226,6 +235,38 @@ def test_command_line(suite):
             check(done.returncode == 1 and part in done.stderr, f"{words}: {done}")
         equal(world.cli("secrets", "set", "keyed", "OTHER_KEY", "sk-on-the-command-line").returncode, 64)
         equal(world.get("/v1/agents/keyed/secrets/OTHER_KEY").status, 404, "there is no way to read one")
+
+
+def test_prompt_shows_nothing(suite):
+    """On a terminal the value is asked for without echo, and the echo is back afterwards, whatever ends the command."""
+    with started(suite) as (world, _):
+        for ends_by in ("enter", "interrupt"):
+            value = new_key()
+            leader, follower = pty.openpty()
+            process = subprocess.Popen(
+                [f"{harness.BIN}/superserve", "secrets", "set", "keyed", "UNSET_KEY"], stdin=follower, stdout=follower,
+                stderr=follower, env=world.environment(), cwd=world.dir, start_new_session=True,
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0), **world.demoted())
+
+            def echoes():
+                return termios.tcgetattr(follower)[3] & termios.ECHO
+            check(echoes(), "the terminal echoes before")
+            harness.eventually(lambda: not echoes(), "the echo is off")
+            said = b""
+            while b"Value of UNSET_KEY: " not in said:
+                said += os.read(leader, 1000)
+            os.write(leader, value.encode() + (b"\n" if ends_by == "enter" else b"\x03"))
+            status = process.wait(30 * harness.SLOWNESS)
+            check(echoes(), f"{ends_by}: the terminal echoes again")
+            os.set_blocking(leader, False)
+            with contextlib.suppress(BlockingIOError):
+                said += os.read(leader, 65536)
+            check(value.encode() not in said, f"the value is shown: {said}")
+            equal(status == 0, ends_by == "enter", f"{ends_by}: {said}")
+            os.close(leader)
+            os.close(follower)
+        state = json.loads(world.cli("secrets", "list", "keyed", "--json").stdout)["secrets"]
+        equal({s["name"]: s["state"] for s in state}["UNSET_KEY"], "set")
 
 
 def test_key_file(suite):
@@ -303,7 +344,8 @@ def test_no_trace_of_a_key(suite):
         for name, base in (("OPENAI_API_KEY", "OPENAI_BASE_URL"), ("SELF_KEY", "SELF_BASE")):
             world.sh(session, CURL.replace("OPENAI_API_KEY", name) + f"${base}/proof; env >env-{name}")
         marker = f"3{os.getpid()}.25"
-        world.sh(session, f'sh -c \'{CURL} -i "$OPENAI_BASE_URL/proof" >said; cat said; exec sleep {marker}\' </dev/null & '
+        world.sh(session, f'sh -c \'{CURL} -i "$OPENAI_BASE_URL/proof" >said; cat said; exec sleep {marker}\' '
+                          '</dev/null & '
                           "while [ ! -s said ]; do sleep 0.1; done; sleep 0.5")
         pids = [pid for pid in harness.children_named(marker)
                 if os.readlink(f"/proc/{pid}/ns/pid") != os.readlink("/proc/self/ns/pid")]
