@@ -120,7 +120,8 @@ UPGRADE = """python3 -c '
 import os, socket
 s = socket.create_connection(("127.0.0.1", 3128))
 s.sendall(("GET /OPENAI_API_KEY/upgrade HTTP/1.1\\r\\nHost: 127.0.0.1:3128\\r\\n"
-           "Connection: Upgrade\\r\\nUpgrade: echo\\r\\nAuthorization: Bearer " + os.environ["OPENAI_API_KEY"] + "\\r\\n\\r\\n").encode())
+           "Connection: Upgrade\\r\\nUpgrade: echo\\r\\n"
+           "Authorization: Bearer " + os.environ["OPENAI_API_KEY"] + "\\r\\n\\r\\n").encode())
 d = b""
 while b"hi " not in d: d += s.recv(999)
 for n in range(50):
@@ -135,7 +136,8 @@ c = http.client.HTTPConnection("127.0.0.1", 3128)
 n = 0
 for i in range(30):
     h = {"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}
-    c.request("POST" if i % 2 else "GET", "/OPENAI_API_KEY/kept%d" % i, body=b"y" * i * 100 if i % 2 else None, headers=h)
+    b = b"y" * i * 100 if i % 2 else None
+    c.request("POST" if b else "GET", "/OPENAI_API_KEY/kept%d" % i, body=b, headers=h)
     r = c.getresponse(); b = r.read(); n += r.status == 200 and ("/v1/kept%d " % i).encode() in b
 print(n)'"""
 

@@ -105,5 +105,8 @@ extension HTTPResponseHead {
     /// The body is as it is: what it says back can be found.
     var isUncoded: Bool {
         headers[canonicalForm: "content-encoding"].allSatisfy { $0.lowercased() == "identity" }
+            && headers[canonicalForm: "transfer-encoding"].allSatisfy {
+                ["chunked", "identity"].contains($0.lowercased())
+            }
     }
 }

@@ -96,6 +96,16 @@ struct SecretScrubberTests {
         #expect(clean.headers["x-other"] == ["kept"])
     }
 
+    @Test(arguments: [
+        ("content-encoding", "gzip", false), ("content-encoding", "identity", true),
+        ("content-encoding", "identity, br", false), ("transfer-encoding", "chunked", true),
+        ("transfer-encoding", "gzip, chunked", false), ("x-other", "gzip", true),
+    ])
+    func coded(_ name: String, _ value: String, _ isUncoded: Bool) {
+        let head = HTTPResponseHead(version: .http1_1, status: .ok, headers: [name: value])
+        #expect(head.isUncoded == isUncoded)
+    }
+
     @Test func valuesAreNotShown() throws {
         let value = try #require(SecretValue(Self.key.utf8))
         var dumped = ""
