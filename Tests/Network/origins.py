@@ -105,7 +105,7 @@ class Origin:
         connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: https://evil.example:8444/\r\nContent-Length: 0\r\n\r\n")
 
     def do_cut(self, connection, head):
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nnot all of it")
         return "end"
 
 
