@@ -41,11 +41,16 @@ extension HTTPGate {
     /// CONNECT to a host that a secret is bound to.
     func intercept(_ route: HTTPRoute, _ context: ChannelHandlerContext) {
         guard let record = exchange?.record else { return }
-        let interception = Interception(
-            destination: route.destination, client: context.channel, record: record,
-            session: session)
-        acceptTunnel(context)
-        leave(context, record) { try interception.begin() }
-        repeatEnd(context.eventLoop, context.channel)
+        gate.hold()
+        // The end of the request is still to come, and belongs to this gate.
+        context.eventLoop.assumeIsolated().execute { [self] in
+            guard let context = self.context, exchange?.record === record else { return }
+            let interception = Interception(
+                destination: route.destination, client: context.channel, record: record,
+                session: session)
+            acceptTunnel(context)
+            leave(context, record) { try interception.begin() }
+            repeatEnd(context.eventLoop, context.channel)
+        }
     }
 }
