@@ -30,7 +30,7 @@ public final class GatewayTLS: EgressTLS {
     private let client = Mutex<NIOSSLContext?>(nil)
     private let leaves = Mutex<[LeafKey: Leaf]>([:])
 
-    /// - Parameter authorities: PEM text of certificates that servers may have besides the system's.
+    /// - Parameter authorities: PEM text, certificates that servers may have besides the system's.
     public init(_ master: MasterKey, authorities: Data?) throws(VaultError) {
         self.master = master
         do {

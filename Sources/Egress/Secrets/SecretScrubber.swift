@@ -8,7 +8,7 @@ internal import NIOHTTP1
 struct SecretScrubber {
     private let key: [UInt8]
     private let replacement: [UInt8]
-    /// For each place of the key, how much of its beginning ends there again (Knuth, Morris, Pratt).
+    /// For each place of the key, how much of its start ends there too (Knuth, Morris and Pratt).
     private let borders: [Int]
     /// The key's first bytes that came last.
     private var held = 0

@@ -72,7 +72,7 @@ extension SessionDriver {
         try await link.outcome(of: transfer)
     }
 
-    /// Writes all to a pipe and closes it, on a thread that may wait. What could not be written, the
+    /// Writes all to a pipe and closes it, on a thread that may wait. What was not written, the
     /// other end finds missing.
     private static func write(_ bytes: [UInt8], to descriptor: Int32) async {
         await withCheckedContinuation { continuation in
