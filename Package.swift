@@ -46,6 +46,13 @@ let nio: [Target.Dependency] = [
     .product(name: "NIOPosix", package: "swift-nio"),
     .product(name: "NIOHTTP1", package: "swift-nio"),
 ]
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let tls: [Target.Dependency] = [
+    .product(name: "NIOSSL", package: "swift-nio-ssl"),
+    .product(name: "NIOTLS", package: "swift-nio"),
+    .product(name: "SwiftASN1", package: "swift-asn1"),
+    .product(name: "X509", package: "swift-certificates"), crypto,
+]
 
 let package = Package(
     name: "superserve",
@@ -56,8 +63,12 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
+        .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
@@ -87,9 +98,14 @@ let package = Package(
         .target(
             name: "Sessions",
             dependencies: [
-                "API", "AgentProtocols", "CSandbox", "Egress", "Settings", "Sandbox", logging,
+                "API", "AgentProtocols", "Archive", "CSandbox", "Egress", "Settings", "Sandbox",
+                logging,
             ],
             swiftSettings: strict + [faultPoints]),
+        .target(
+            name: "Gateway",
+            dependencies: ["Egress", "Sessions", "Settings"] + nio + tls,
+            swiftSettings: strict),
         .target(
             name: "Storage",
             dependencies: ["API", "AgentProtocols", "Sandbox", "Sessions", "Settings", grdb],
@@ -103,8 +119,8 @@ let package = Package(
         .target(
             name: "Daemon",
             dependencies: [
-                "API", "CSandbox", "Egress", "Sandbox", "Server", "Sessions", "Settings", "Storage",
-                lifecycle, logging,
+                "API", "CSandbox", "Egress", "Gateway", "Sandbox", "Server", "Sessions", "Settings",
+                "Storage", lifecycle, logging,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: strict),
@@ -125,6 +141,9 @@ let package = Package(
             name: "EgressTests", dependencies: ["Egress", "Settings"] + nio,
             swiftSettings: strict),
         .testTarget(
+            name: "GatewayTests", dependencies: ["Egress", "Gateway", "Sessions"],
+            swiftSettings: strict),
+        .testTarget(
             name: "AgentProtocolsTests",
             dependencies: ["API", "AgentProtocols", "Sandbox", "Settings"],
             swiftSettings: strict),
@@ -133,8 +152,8 @@ let package = Package(
         .testTarget(
             name: "SessionsTests",
             dependencies: [
-                "API", "AgentProtocols", "Egress", "Sandbox", "Sessions", "Settings", "Storage",
-                logging,
+                "API", "AgentProtocols", "Egress", "Gateway", "Sandbox", "Sessions", "Settings",
+                "Storage", logging,
             ],
             swiftSettings: strict),
         .testTarget(

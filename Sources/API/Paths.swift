@@ -5,6 +5,9 @@
 //   POST   /v1/agents                      body: tar; first entry `superserve.yaml`, then `source/…`; 201 WireAgent
 //   GET    /v1/agents/{name}               WireAgent
 //   DELETE /v1/agents/{name}               204
+//   GET    /v1/agents/{name}/secrets       WireSecretList; without values
+//   PUT    /v1/agents/{name}/secrets/{key} WireSetSecret -> 204
+//   DELETE /v1/agents/{name}/secrets/{key} 204
 //   GET    /v1/sessions?agent=&status=&limit=&all=    WireSessionList
 //   POST   /v1/sessions                    WireCreateSession -> 201 WireSession
 //   GET    /v1/sessions/resolve?prefix=    WireSession
@@ -30,6 +33,11 @@ public enum APIPath {
 
     /// `/v1/agents/{name}`
     public static func agent(_ name: String) -> String { "/v1/agents/\(escape(name))" }
+
+    /// `/v1/agents/{name}/secrets` or `/v1/agents/{name}/secrets/{key}`
+    public static func secrets(_ agent: String, _ key: String? = nil) -> String {
+        "\(Self.agent(agent))/secrets" + (key.map { "/\(escape($0))" } ?? "")
+    }
 
     /// `/v1/sessions/{id}` and what hangs below it, for example `"messages"`.
     public static func session(_ id: String, _ rest: String = "") -> String {
@@ -61,6 +69,8 @@ public enum APILimits {
     public static let messageBytes = 1 << 20
     /// Bytes of one deployed source tree.
     public static let deployBytes: Int64 = 512 << 20
+    /// Bytes of a secret's value.
+    public static let secretBytes = 16 << 10
     /// Seconds between heartbeats of an event stream.
     public static let heartbeatSeconds = 15
     /// Seconds: the bounds of an idle timeout, 10 s to 30 days.

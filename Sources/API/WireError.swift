@@ -23,6 +23,8 @@ public struct WireErrorCode: RawRepresentable, Codable, Sendable, Hashable {
     public static let idempotencyMismatch = Self(rawValue: "idempotency_mismatch")
     /// 404: no such agent; the message names the known ones.
     public static let agentNotFound = Self(rawValue: "agent_not_found")
+    /// 404: the agent has no such secret, or the secret has no value.
+    public static let secretNotFound = Self(rawValue: "secret_not_found")
     /// 422: the agent definition is refused.
     public static let agentInvalid = Self(rawValue: "agent_invalid")
     /// 404: no such file in the session.

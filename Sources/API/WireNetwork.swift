@@ -38,6 +38,8 @@ public struct WireNetworkRecord: Codable, Sendable, Hashable {
     public var verdict: Verdict
     /// The rule that allowed or denied it, or why it failed.
     public var reason: String?
+    /// The secret that the request was given, by its variable.
+    public var secret: String?
     /// Of the HTTP answer.
     public var status: Int?
     /// Bytes from the session to the outside.

@@ -14,7 +14,7 @@ struct Superserve: AsyncParsableCommand {
         version: Version.text,
         subcommands: [
             RunCommand.self, SessionsCommand.self, AgentsCommand.self, DeployCommand.self,
-            SupervisorCommand.self, CompletionsCommand.self,
+            SecretsCommand.self, SupervisorCommand.self, CompletionsCommand.self,
         ])
 }
 

@@ -28,6 +28,25 @@ extension APIClient {
         _ = try await data(HTTPRequest(method: .delete, target: APIPath.agent(name)))
     }
 
+    /// `GET /v1/agents/{name}/secrets`: without values.
+    public func secrets(of agent: String) async throws -> Answer<WireSecretList> {
+        try await call(HTTPRequest(method: .get, target: APIPath.secrets(agent)))
+    }
+
+    /// `PUT /v1/agents/{name}/secrets/{key}`
+    public func setSecret(_ key: String, of agent: String, to value: String) async throws {
+        _ = try await data(
+            HTTPRequest(
+                method: .put, target: APIPath.secrets(agent, key),
+                body: try Self.encode(WireSetSecret(value: value))))
+    }
+
+    /// `DELETE /v1/agents/{name}/secrets/{key}`
+    public func deleteSecret(_ key: String, of agent: String) async throws {
+        _ = try await data(
+            HTTPRequest(method: .delete, target: APIPath.secrets(agent, key)))
+    }
+
     /// `POST /v1/agents`
     ///
     /// - Parameter next: gives the archive in chunks, nil at its end.

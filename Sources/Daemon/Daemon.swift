@@ -1,6 +1,7 @@
 internal import CSandbox
 internal import Egress
 internal import Foundation
+internal import Gateway
 public import Logging
 internal import Sandbox
 internal import Server
@@ -45,6 +46,8 @@ public struct Daemon: Sendable {
     private let startedAs: uid_t
     private let launcher: LauncherProcess
     private let startedKeeper: Bool
+    private let master: MasterKey
+    private let tls: GatewayTLS
 
     /// Takes the lock, prepares the directories, starts the keeper and gives up every privilege.
     /// Capabilities belong to threads (capabilities(7)), so this is called before the process has a
@@ -60,7 +63,52 @@ public struct Daemon: Sendable {
         if startedAs == 0, let shipped = self.options.shippedAgents {
             self.options.shippedAgents = try self.options.directories.adopt(shipped: shipped)
         }
+        // With the rights of who started it: both may be closed to the service.
+        (master, tls) = try Self.prepareSecrets(self.options)
         (launcher, startedKeeper) = try Self.becomeService(self.options, startedAs: startedAs)
+        Self.forbidCores()
+    }
+
+    /// The master key, where the service manager gives one (systemd.exec(5), "Credentials"), and
+    /// the authorities that the operator trusts.
+    private static func prepareSecrets(
+        _ options: DaemonOptions
+    ) throws(DaemonError) -> (MasterKey, GatewayTLS) {
+        let environment = ProcessInfo.processInfo.environment
+        var given: Data?
+        if let directory = environment["CREDENTIALS_DIRECTORY"] {
+            let path = directory + "/superserve-secrets.key"
+            if access(path, F_OK) == 0 { given = try contents(of: path) }
+        }
+        do {
+            let master = try MasterKey(path: options.directories.secretsKey, given: given)
+            let file = options.config.gatewayCA
+            let authorities = try file.map { (path) throws(DaemonError) in try contents(of: path) }
+            do {
+                return (master, try GatewayTLS(master, authorities: authorities))
+            } catch {
+                throw DaemonError("gateway_ca: \(file ?? ""): \(error)")
+            }
+        } catch let error as DaemonError {
+            throw error
+        } catch {
+            throw DaemonError("\(error)")
+        }
+    }
+
+    private static func contents(of path: String) throws(DaemonError) -> Data {
+        do {
+            return try Data(contentsOf: URL(fileURLWithPath: path))
+        } catch {
+            throw DaemonError("\(path) cannot be read: \(error.localizedDescription)")
+        }
+    }
+
+    /// What is in memory stays there. At 1 the kernel writes no core and starts no handler either
+    /// (core(5)); the process is not dumpable besides.
+    private static func forbidCores() {
+        var limit = rlimit(rlim_cur: 1, rlim_max: 1)
+        _ = setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &limit)
     }
 
     /// Runs until SIGTERM or SIGINT, or until a client stops the service. `onReady` is called when
@@ -169,7 +217,8 @@ public struct Daemon: Sendable {
         return Supervisor(
             store: store, host: host, clock: clock,
             limits: SessionLimits(config, ceilings: ceilings), gateway: makeGateway(),
-            catalog: catalog, logger: options.logger)
+            secrets: SecretKeeper(store: store, vault: Vault(master)), catalog: catalog,
+            logger: options.logger)
     }
 
     /// Descriptors that are kept free of sessions' connections: for control sockets, clients, the
@@ -187,7 +236,7 @@ public struct Daemon: Sendable {
                 connectionsPerSession: options.config.maximumConnections, connections: connections,
                 opened: options.config.privateDestinations,
                 proxyPort: UInt16(CSANDBOX_PROXY_PORT),
-                logDirectory: options.directories.networkLogs))
+                logDirectory: options.directories.networkLogs, tls: tls))
     }
 
     /// Whoever requires limits hears at the start, not at the first session, that there are none.

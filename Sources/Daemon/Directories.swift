@@ -13,6 +13,7 @@ public struct Directories: Sendable {
     var database: String { state + "/superserve.sqlite" }
     var agentCopies: String { state + "/agents" }
     var networkLogs: String { state + "/network" }
+    var secretsKey: String { state + "/secrets.key" }
     private var shippedAgents: String { state + "/shipped" }
 
     /// Control socket of a session (`hex`: 32 digits).

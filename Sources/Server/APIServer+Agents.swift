@@ -24,5 +24,29 @@ extension APIServer {
                 named: context.parameter("name"), caller: context.caller)
             return Response(status: .noContent)
         }
+        addSecretRoutes(to: group.group("/:name/secrets"))
+    }
+
+    private func addSecretRoutes(to group: RouterGroup<PeerContext>) {
+        group.get { _, context in
+            try Answer.json(
+                try await supervisor.secrets(
+                    agent: context.parameter("name"), caller: context.caller))
+        }
+        group.put("/:key") { request, context in
+            // As JSON a byte may take six.
+            let body = try await request.decode(
+                WireSetSecret.self, limit: 6 * APILimits.secretBytes + 1024)
+            try await supervisor.setSecret(
+                context.parameter("key"), agent: context.parameter("name"), value: body.value,
+                caller: context.caller)
+            return Response(status: .noContent)
+        }
+        group.delete("/:key") { _, context in
+            try await supervisor.deleteSecret(
+                context.parameter("key"), agent: context.parameter("name"),
+                caller: context.caller)
+            return Response(status: .noContent)
+        }
     }
 }

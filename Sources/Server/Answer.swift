@@ -24,7 +24,7 @@ enum Answer {
         switch code {
         case .badRequest: .badRequest
         case .forbidden, .limitReached: .forbidden
-        case .sessionNotFound, .agentNotFound, .fileNotFound: .notFound
+        case .sessionNotFound, .agentNotFound, .fileNotFound, .secretNotFound: .notFound
         case .sessionAmbiguous, .sessionActive, .sessionNotResumable, .sessionAlreadyEnded,
             .fileFailed:
             .conflict

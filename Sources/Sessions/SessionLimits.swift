@@ -122,6 +122,17 @@ public struct AgentCeilings: Sendable {
             return
                 "\(key) is \(excess.value), more than the \(excess.most) of 'allowed_limits'"
         }
+        for secret in definition.secrets ?? [] {
+            guard !trusted, let url = secret.url else { continue }
+            let deny = definition.network?.deny ?? []
+            let policy = try? NetworkPolicy(allow: [url.rule], deny: deny)
+            if policy?.isWithin(ceiling: network) != true {
+                return """
+                    'secrets' sends \(secret.name) to \(url.destination), which is not within the \
+                    setting 'allowed_network'
+                    """
+            }
+        }
         return definition.root.flatMap {
             objection(to: $0, kind: "root", ceilings: roots, trusted: trusted)
         }

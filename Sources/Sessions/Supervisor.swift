@@ -40,11 +40,13 @@ public actor Supervisor {
 
     public init(
         store: any SessionStore, host: any SandboxHost, clock: any SessionClock,
-        limits: SessionLimits, gateway: EgressGateway, catalog: AgentCatalog, logger: Logger
+        limits: SessionLimits, gateway: EgressGateway, secrets: SecretKeeper,
+        catalog: AgentCatalog, logger: Logger
     ) {
         context = DriverContext(
             store: store, host: host, clock: clock, hub: EventHub(), deadlines: DeadlineTable(),
-            limits: limits, gateway: gateway, meters: MeterTable(), logger: logger)
+            limits: limits, gateway: gateway, meters: MeterTable(), secrets: secrets,
+            logger: logger)
         self.catalog = catalog
     }
 

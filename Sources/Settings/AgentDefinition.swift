@@ -41,6 +41,8 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
     public var prices: ModelPrices?
     /// What its sessions may use; nil: what the supervisor's configuration says.
     public var limits: ResourceLimits?
+    /// Keys that its sessions use without seeing them; nil: none.
+    public var secrets: [AgentSecret]?
     public var environment: [String: String]
     /// Seconds an idle session lives.
     public var idleTimeout: Int?
@@ -60,7 +62,7 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
 
     static let keys = [
         "name", "command", "continue", "protocol", "source", "root", "mounts", "loosen",
-        "network", "budget", "prices", "limits", "env", "idle_timeout",
+        "network", "budget", "prices", "limits", "env", "secrets", "idle_timeout",
         "turn_timeout", "start_timeout", "cancel_grace",
     ]
 
@@ -103,6 +105,8 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
         }
         limits = try ResourceLimits("limits", in: &map)
         environment = try Self.environment(&map)
+        let secrets = try AgentSecret.read("secrets", in: &map, environment: environment)
+        self.secrets = secrets.isEmpty ? nil : secrets
         idleTimeout = try map.seconds("idle_timeout", in: 10...2_592_000)
         turnTimeout = try map.seconds("turn_timeout", in: 1...2_592_000) ?? Self.defaultTurnTimeout
         startTimeout = try map.seconds("start_timeout", in: 1...86400) ?? Self.defaultStartTimeout
@@ -176,12 +180,7 @@ public struct AgentDefinition: Codable, Sendable, Hashable {
     {
         let values = try map.dictionary("env") ?? [:]
         for name in values.keys {
-            let isName = name.utf8.allSatisfy {
-                ($0 >= 0x30 && $0 <= 0x39) || ($0 >= 0x41 && $0 <= 0x5a)
-                    || ($0 >= 0x61 && $0 <= 0x7a)
-                    || $0 == 0x5f
-            }
-            guard isName, let first = name.utf8.first, !(0x30...0x39).contains(first) else {
+            guard Variable.isName(name) else {
                 throw map.error("env", "has '\(name)', which is no name of a variable")
             }
             guard !name.hasPrefix("SUPERSERVE") else {

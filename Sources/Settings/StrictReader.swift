@@ -25,7 +25,9 @@ struct StrictMapping {
     static let maximumBytes = 1 << 20
 
     let file: String
-    let line: Int?
+    private(set) var line: Int?
+    /// How errors call it.
+    let name: String
     private var entries: [(key: String, line: Int?, node: Node)]
     private var taken: Set<String> = []
 
@@ -53,6 +55,7 @@ struct StrictMapping {
         }
         self.file = file
         line = node.mark?.line
+        name = what
         entries = []
         for (keyNode, value) in mapping {
             guard let key = keyNode.scalar?.string else {
@@ -207,6 +210,29 @@ struct StrictMapping {
     mutating func mapping(_ key: String) throws(SettingsError) -> StrictMapping? {
         guard let node = node(key) else { return nil }
         return try StrictMapping(node: node, file: file, what: "'\(key)'")
+    }
+
+    /// The mappings of a mapping, each with its key and at the line of that key.
+    mutating func mappings(
+        _ key: String, maximum: Int
+    ) throws(SettingsError) -> [(key: String, map: StrictMapping)]? {
+        guard let outer = try mapping(key) else { return nil }
+        guard outer.entries.count <= maximum else {
+            throw error(key, "has more than \(maximum) entries")
+        }
+        var result: [(key: String, map: StrictMapping)] = []
+        for entry in outer.entries {
+            let what = "\(key).\(entry.key)"
+            var inner = try StrictMapping(node: entry.node, file: file, what: what)
+            inner.line = entry.line
+            result.append((entry.key, inner))
+        }
+        return result
+    }
+
+    /// A mistake that no single key has.
+    func mistake(_ message: String) -> SettingsError {
+        SettingsError(file: file, line: line, message: message)
     }
 }
 

@@ -50,6 +50,8 @@ public struct SupervisorConfig: Sendable, Hashable {
     public var allowedLimits = ResourceLimits()
     /// Whether limits that this host cannot enforce keep sessions from starting.
     public var limits = ResourceLimits.Enforcement.bestEffort
+    /// File with certificates (PEM) that servers of keys may have besides the system's.
+    public var gatewayCA: String?
     /// Host id of the service when started by root; nil: 1900000000.
     public var serviceUID: UInt32?
     public var serviceGID: UInt32?
@@ -66,7 +68,7 @@ public struct SupervisorConfig: Sendable, Hashable {
         "socket_group",
         "operator_group",
         "agents_directory", "allowed_mounts", "allowed_roots", "allowed_loosening",
-        "allowed_network", "allowed_budget", "prices", "private_destinations",
+        "allowed_network", "allowed_budget", "prices", "private_destinations", "gateway_ca",
         "limits", "default_limits", "allowed_limits", "service_uid", "service_gid",
         "subordinate_first", "subordinate_count", "log_level",
     ]
@@ -105,6 +107,10 @@ public struct SupervisorConfig: Sendable, Hashable {
         }
         privateDestinations = try PrivateDestinations("private_destinations", in: &map)
         try readLimits(&map)
+        gatewayCA = try map.string("gateway_ca")
+        if let gatewayCA, !gatewayCA.hasPrefix("/") {
+            throw map.error("gateway_ca", "must be an absolute path")
+        }
         let ids = 1...Int(Int32.max)
         serviceUID = try map.integer("service_uid", in: ids).map(UInt32.init)
         serviceGID = try map.integer("service_gid", in: ids).map(UInt32.init)

@@ -85,6 +85,12 @@ extension SQLiteStore {
     public func deleteAgent(name: String) async throws(StoreError) {
         try await write { db in
             try db.execute(
+                sql: """
+                    DELETE FROM secret WHERE agent_id IN
+                        (SELECT agent_id FROM agent_version
+                         WHERE name = ? AND origin = 'deployed' AND deleted = 0)
+                    """, arguments: [name])
+            try db.execute(
                 sql: "UPDATE agent_version SET deleted = 1 WHERE name = ? AND origin = 'deployed'",
                 arguments: [name])
         }

@@ -24,9 +24,27 @@ enum Schema {
                     ALTER TABLE sandbox ADD COLUMN egress_ports BLOB;
                     """)
         }
+        migrator.registerMigration("4-secrets") { db in try secrets(db) }
         migrator.registerMigration("5-network-usage") { db in try networkUsage(db) }
         migrator.registerMigration("6-limits") { db in try limits(db) }
         return migrator
+    }
+
+    /// Keys of agents, sealed.
+    private static func secrets(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                CREATE TABLE secret (
+                    agent_id TEXT NOT NULL CHECK (length(agent_id) = 20),
+                    name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 128),
+                    binding TEXT NOT NULL,
+                    sealed BLOB NOT NULL,
+                    changed_at REAL NOT NULL,
+                    changed_uid INTEGER NOT NULL,
+                    changed_name TEXT NOT NULL,
+                    PRIMARY KEY (agent_id, name)
+                ) STRICT, WITHOUT ROWID;
+                """)
     }
 
     private static func agents(_ db: Database) throws {

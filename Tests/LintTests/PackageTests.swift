@@ -9,7 +9,7 @@ import Testing
         "Sandbox": 1, "Client": 1,
         "AgentProtocols": 2, "Egress": 2,
         "Sessions": 3,
-        "Storage": 4, "Server": 4, "CLI": 4,
+        "Storage": 4, "Gateway": 4, "Server": 4, "CLI": 4,
         "Daemon": 5,
         "superserve": 6, "superserved": 6, "superserve-launcher": 6,
     ]

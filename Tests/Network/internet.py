@@ -41,6 +41,7 @@ NAMES = {
     "tools.example": [("A", TOOLS)], "tools6.example": [("AAAA", TOOLS6)],
     "alias.example": [("CNAME", "www.example")],
     "model.example": [("A", MODEL)], "mirror.example": [("A", WEB)],
+    "api.example": [("A", TOOLS)], "caught.example": [("A", TOOLS)],
     "private.good.example": [("A", "10.9.8.7")], "metadata.good.example": [("A", "169.254.169.254")],
     "loopback.good.example": [("A", "127.0.0.1")], "self.good.example": [("A", HOST4)],
     "self6.good.example": [("AAAA", HOST6)], "loopback6.good.example": [("AAAA", "::1")],

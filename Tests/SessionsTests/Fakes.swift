@@ -2,6 +2,7 @@ import API
 import AgentProtocols
 import Egress
 import Foundation
+import Gateway
 import Logging
 import Sandbox
 import Sessions
@@ -280,7 +281,15 @@ struct World {
             maximumSource: 1 << 20, logger: logger)
         return Supervisor(
             store: other ?? store, host: host, clock: clock, limits: limits,
-            gateway: Self.gateway, catalog: catalog, logger: logger)
+            gateway: Self.gateway, secrets: secrets, catalog: catalog, logger: logger)
+    }
+
+    /// With a master key in the world's directory.
+    var secrets: SecretKeeper {
+        guard
+            let key = try? MasterKey(path: directory.appending(path: "key").path, given: nil)
+        else { fatalError("no master key") }
+        return SecretKeeper(store: store, vault: Vault(key))
     }
 
     /// An agent that greets and answers each message with `answer`.

@@ -1,6 +1,3 @@
-internal import API
-internal import Foundation
-internal import NIOCore
 internal import Settings
 
 // What a session may use of the network in all.
@@ -9,8 +6,8 @@ extension SessionEgress {
     /// Counts a request that the policy does not deny; one that it denies is told so elsewhere.
     ///
     /// - Throws: where something is used up.
-    func countRequest(to destination: Destination) throws(EgressRefusal) {
-        guard policy.mayAsk(destination).isAllowed else { return }
+    func countRequest(to hop: Hop) throws(EgressRefusal) {
+        guard try policy(for: hop).mayAsk(hop.destination).isAllowed else { return }
         if let refusal = refusal(meter.countRequest()) { throw refusal }
     }
 
@@ -41,26 +38,6 @@ extension SessionEgress {
 extension EgressRefusal {
     init(_ reached: NetworkMeter.Reached) {
         self.init(.budget(reached.kind), reached.text)
-    }
-}
-
-/// An error as the APIs of models answer it.
-struct ModelError: Encodable {
-    struct Body: Encodable {
-        var message: String
-        var type: String
-        var code: String
-    }
-
-    var error: Body
-
-    init(_ message: String, _ type: String, _ code: String) {
-        error = Body(message: message, type: type, code: code)
-    }
-
-    /// On a line of its own.
-    var json: [UInt8] {
-        let data = (try? WireCoding.encoder().encode(self)) ?? Data("{}".utf8)
-        return [UInt8](data) + [0x0a]
+        code = reached.kind.rawValue
     }
 }

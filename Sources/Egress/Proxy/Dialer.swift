@@ -21,11 +21,21 @@ struct Dialer: Sendable {
 
     /// Connects to the first address of `destination` that may be dialled and answers. The channel
     /// runs on `eventLoop`.
+    ///
+    /// - Parameter onlyOpened: to addresses that the operator has opened.
     func dial(
         _ destination: Destination, policy: NetworkPolicy, session: SessionEgress,
-        on eventLoop: any EventLoop
+        onlyOpened: Bool = false, on eventLoop: any EventLoop
     ) async throws(EgressRefusal) -> Dialled {
-        let addresses = try await addresses(of: destination, policy: policy, session: session.id)
+        var addresses = try await addresses(
+            of: destination, policy: policy, session: session.id)
+        if onlyOpened {
+            addresses = addresses.filter { opened.contains($0, port: destination.port) }
+            guard !addresses.isEmpty else {
+                throw EgressRefusal(
+                    .policy, "\(destination): without TLS only 'private_destinations' get a key")
+            }
+        }
         var last = EgressRefusal(.unreachable, "\(destination): no address")
         for address in addresses.prefix(Self.attempts) {
             do {

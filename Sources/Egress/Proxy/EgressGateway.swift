@@ -18,16 +18,19 @@ public final class EgressGateway: Sendable {
         public var proxyPort: UInt16
         /// Directory of the network logs.
         public var logDirectory: String
+        /// For requests that get a key; without it there are none.
+        public var tls: (any EgressTLS)?
 
         public init(
             connectionsPerSession: Int, connections: Int, opened: PrivateDestinations,
-            proxyPort: UInt16, logDirectory: String
+            proxyPort: UInt16, logDirectory: String, tls: (any EgressTLS)? = nil
         ) {
             self.connectionsPerSession = connectionsPerSession
             self.connections = connections
             self.opened = opened
             self.proxyPort = proxyPort
             self.logDirectory = logDirectory
+            self.tls = tls
         }
     }
 
@@ -52,10 +55,34 @@ public final class EgressGateway: Sendable {
 
     /// The way out of one session. `notify` is called from any thread, and must not wait.
     public func open(
-        session: String, policy: NetworkPolicy, meter: NetworkMeter,
-        notify: @escaping @Sendable (EgressNotice) -> Void
+        session: String, policy: NetworkPolicy, secrets: SessionSecrets = .none,
+        meter: NetworkMeter, notify: @escaping @Sendable (EgressNotice) -> Void
     ) -> SessionEgress {
-        SessionEgress(session, policy, meter, self, notify: notify)
+        SessionEgress(session, policy, secrets, meter, self, notify: notify)
+    }
+
+    /// Connects, and agrees on TLS where that is asked for.
+    func dial(
+        _ hop: Hop, policy: NetworkPolicy, session: SessionEgress, on eventLoop: any EventLoop
+    ) async throws -> Dialer.Dialled {
+        // A key in clear goes nowhere but where the operator has said so.
+        let inClear = hop.secret != nil && !hop.isTLS
+        let dialled = try await dialer.dial(
+            hop.destination, policy: policy, session: session, onlyOpened: inClear, on: eventLoop)
+        guard hop.isTLS else { return dialled }
+        do {
+            guard let tls = options.tls else {
+                throw EgressRefusal(.unsupported, "this supervisor has no TLS")
+            }
+            try tls.prepare()
+            try await SessionEgress.secure(
+                dialled.channel, to: hop.destination.host, with: tls
+            ).get()
+            return dialled
+        } catch {
+            dialled.channel.close(promise: nil)
+            throw error
+        }
     }
 
     /// Takes over a connected socket of a session; `ended` is called once, when it is closed.

@@ -1,3 +1,5 @@
+internal import API
+internal import Foundation
 internal import Settings
 
 /// Why a connection or a request did not leave the session.
@@ -9,6 +11,8 @@ struct EgressRefusal: Error, Sendable, Hashable {
         case unsupported
         /// The policy does not allow it.
         case policy
+        /// A key is not given.
+        case secret
         /// A bound of the session or of the supervisor is reached.
         case busy
         /// What the session may use in all is used up.
@@ -26,6 +30,8 @@ struct EgressRefusal: Error, Sendable, Hashable {
     var cause: Cause
     /// One line for the agent and the log, without a host's secrets.
     var text: String
+    /// For programs, where the answer is shaped as those of model APIs.
+    var code: String?
 
     init(_ cause: Cause, _ text: String) {
         self.cause = cause
@@ -36,7 +42,7 @@ struct EgressRefusal: Error, Sendable, Hashable {
     var httpStatus: Int {
         switch cause {
         case .malformed, .unsupported: 400
-        case .policy: 403
+        case .policy, .secret: 403
         case .busy, .budget: 429
         case .noAddress, .unreachable, .badAnswer: 502
         case .timeout: 504
@@ -48,7 +54,7 @@ struct EgressRefusal: Error, Sendable, Hashable {
         switch cause {
         case .malformed, .badAnswer, .busy: 1
         case .unsupported: 7
-        case .policy, .budget: 2
+        case .policy, .secret, .budget: 2
         case .noAddress: 4
         case .unreachable: 5
         case .timeout: 6
@@ -57,8 +63,37 @@ struct EgressRefusal: Error, Sendable, Hashable {
 }
 
 extension EgressRefusal {
+    /// The same for a request that was to get a key.
+    func coded(_ code: String? = nil) -> EgressRefusal {
+        var coded = self
+        coded.code = self.code ?? code ?? "\(cause)"
+        return coded
+    }
+
+    /// As model APIs say it: clients show the message.
+    var json: String {
+        struct Body: Encodable {
+            struct Failure: Encodable {
+                var message: String
+                var type: String
+                var code: String?
+            }
+            var error: Failure
+        }
+        var type = "superserve_gateway"
+        if case .budget = cause { type = "budget_exceeded" }
+        let body = Body(error: .init(message: "superserve: \(text)", type: type, code: code))
+        let data = try? WireCoding.encoder().encode(body)
+        return data.map { String(decoding: $0, as: UTF8.self) + "\n" } ?? "{}\n"
+    }
+
     /// Any error of the way out; those that are none of ours say that the other side failed.
     init(_ error: any Error) {
+        if let error = error as? EgressTLSError {
+            self.init(.badAnswer, "TLS: \(error)")
+            code = error.isCertificate ? "bad_certificate" : "tls_failed"
+            return
+        }
         self = error as? EgressRefusal ?? EgressRefusal(.unreachable, "\(error)")
     }
 }

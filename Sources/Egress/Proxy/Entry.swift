@@ -160,7 +160,14 @@ final class TransparentEntry: ChannelInboundHandler, RemovableChannelHandler {
     private func connect(to destination: Destination, _ context: ChannelHandlerContext) {
         isDecided = true
         let record = OpenRecord(.transparent, destination, in: session)
-        session.connect(context.channel, to: destination, record) { [self] result in
+        if session.secrets.intercepts(destination) {
+            return Interception(
+                destination: destination, client: context.channel, record: record,
+                session: session
+            ).replace(context, early: bytes)
+        }
+        session.connect(context.channel, to: Hop(destination: destination), record) {
+            [self] result in
             switch result {
             case .failure(let refusal):
                 record.end(refusal)

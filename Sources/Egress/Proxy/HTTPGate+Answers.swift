@@ -7,7 +7,9 @@ extension HTTPGate {
     func answer(_ part: HTTPClientResponsePart) {
         guard let context, var now = exchange, !now.answerHasEnded else { return }
         switch part {
-        case .head(let head):
+        case .head(let raw):
+            let head = now.scrubber?.clean(raw) ?? raw
+            if now.scrubber != nil, !head.isUncoded { return refuseCoded(context) }
             if head.status == .switchingProtocols {
                 switching = head
                 return
@@ -21,10 +23,16 @@ extension HTTPGate {
             }
         case .body(let bytes):
             now.record.receivedBody(bytes)
-            context.write(wrapOutboundOut(.body(.byteBuffer(bytes))), promise: nil)
+            // Every byte of a body comes by here; without the key from here on.
+            let clean = now.scrubber?.feed(bytes) ?? bytes
+            context.write(wrapOutboundOut(.body(.byteBuffer(clean))), promise: nil)
         case .end(let trailers):
             if let head = switching { return switchProtocols(head, now, context) }
-            context.writeAndFlush(wrapOutboundOut(.end(trailers)), promise: nil)
+            if let rest = now.scrubber?.finish() {
+                context.write(wrapOutboundOut(.body(.byteBuffer(rest))), promise: nil)
+            }
+            let last = trailers.map { now.scrubber?.clean($0) ?? $0 }
+            context.writeAndFlush(wrapOutboundOut(.end(last)), promise: nil)
             now.answerHasEnded = true
             now.record.end()
         }

@@ -21,6 +21,18 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
         case fixed(Destination)
         /// It believes that it speaks to the host that its requests name, at this port.
         case host(port: UInt16)
+        /// TLS to this host was ended here, because a secret is bound to it.
+        case intercepted(Destination)
+
+        var isIntercepted: Bool { if case .intercepted = self { true } else { false } }
+        var defaultPort: UInt16 { isIntercepted ? 443 : 80 }
+        /// The one host that requests may name.
+        var fixed: Destination? {
+            switch self {
+            case .fixed(let destination), .intercepted(let destination): destination
+            case .proxy, .host: nil
+            }
+        }
     }
 
     /// One request and its answer.
@@ -35,6 +47,10 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
         var state: State
         let record: OpenRecord
         let head: HTTPRequestHead
+        /// It is one that gets a key, or was to get one.
+        var isForSecret = false
+        /// Takes the key out of the answer.
+        var scrubber: SecretScrubber?
         var asksForUpgrade = false
         var requestHasEnded = false
         var answerHasBegun = false
@@ -46,7 +62,7 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
     let session: SessionEgress
     let gate: FlowGate
     var exchange: Exchange?
-    var upstream: (destination: Destination, channel: any Channel)?
+    var upstream: (hop: Hop, channel: any Channel)?
     /// The upstream has said that it answers nothing more.
     var upstreamIsSpent = false
     /// The head of an answer that changes the protocol; the change follows its end.
@@ -90,15 +106,15 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
             in: pipeline, after: handler, .fixed(tunnel.destination), tunnel.session)
         let outside = tunnel.upstream.pipeline.syncOperations
         outside.removeHandler(try outside.handler(type: Relay.self), promise: nil)
-        try http.adopt(tunnel.upstream, tunnel.destination)
+        try http.adopt(tunnel.upstream, Hop(destination: tunnel.destination))
     }
 
-    func adopt(_ channel: any Channel, _ destination: Destination) throws {
+    func adopt(_ channel: any Channel, _ hop: Hop) throws {
         let pipeline = channel.pipeline.syncOperations
         try HTTPAnswer.install(in: pipeline, to: self)
         FlowGate.join(gate, try pipeline.handler(type: FlowGate.self))
         try pipeline.handler(type: FlowGate.self).release()
-        upstream = (destination, channel)
+        upstream = (hop, channel)
         upstreamIsSpent = false
     }
 
@@ -124,13 +140,15 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
         exchange = Exchange(state: .connecting([]), record: record, head: head)
         exchange?.mustClose = !head.isKeepAlive
         do throws(EgressRefusal) {
-            let route = try HTTPRoute(head, mode)
+            let route = try HTTPRoute(
+                head, mode, session.secrets.list, proxyPort: session.proxyPort)
             record.name(route.destination)
             if head.method != .CONNECT {
                 record.request(method: head.method.rawValue, path: route.head.uri)
-                try session.countRequest(to: route.destination)
+                try session.countRequest(to: route.hop)
             }
             exchange?.asksForUpgrade = route.asksForUpgrade
+            if route.secret != nil { return unlock(route, context) }
             head.method == .CONNECT ? connect(route, context) : forward(route, context)
         } catch {
             refuse(error, context)
@@ -165,12 +183,14 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
         }
     }
 
-    private func forward(_ route: HTTPRoute, _ context: ChannelHandlerContext) {
-        if let upstream, upstream.destination == route.destination, upstream.channel.isActive {
+    func forward(_ route: HTTPRoute, _ context: ChannelHandlerContext) {
+        if let upstream, upstream.hop == route.hop, upstream.channel.isActive {
             // The policy may have changed since it was opened.
-            let verdict = session.policy.mayAsk(route.destination)
+            let policy = (try? session.policy(for: route.hop)) ?? .none
+            let verdict = policy.mayAsk(route.destination)
             guard verdict.isAllowed else {
-                return refuse(.init(.policy, "\(route.destination): \(verdict)"), context)
+                refuse(.init(.policy, "\(route.destination): \(verdict)"), context)
+                return gate.release()
             }
             let address = upstream.channel.remoteAddress.flatMap(IPAddress.init)
             exchange?.record.allowed(by: verdict.reason, address: address)
@@ -179,7 +199,7 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
         open(route, context) { [self] channel in
             dropUpstream()
             do {
-                try adopt(channel, route.destination)
+                try adopt(channel, route.hop)
             } catch {
                 return channel.close(promise: nil)
             }
@@ -205,7 +225,7 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
         _ then: @escaping (any Channel) -> Void
     ) {
         guard let record = exchange?.record else { return }
-        session.connect(context.channel, to: route.destination, record) { [self] result in
+        session.connect(context.channel, to: route.hop, record) { [self] result in
             switch result {
             case .success(let channel): then(channel)
             case .failure(let refusal):
@@ -216,18 +236,24 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private func connect(_ route: HTTPRoute, _ context: ChannelHandlerContext) {
+        if session.secrets.intercepts(route.destination) { return intercept(route, context) }
         open(route, context) { [self] channel in
             guard let context = self.context, let record = exchange?.record else { return }
             let tunnel = Tunnel(
                 destination: route.destination, client: context.channel, upstream: channel,
                 record: record, session: session)
-            let head = HTTPResponseHead(version: .http1_1, status: .ok)
-            context.write(wrapOutboundOut(.head(head)), promise: nil)
-            context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
-            exchange = nil
+            acceptTunnel(context)
             leave(context, record) { try tunnel.begin() }
             repeatEnd(context.eventLoop, context.channel)
         }
+    }
+
+    /// The answer to CONNECT: what follows is the tunnel's.
+    func acceptTunnel(_ context: ChannelHandlerContext) {
+        let head = HTTPResponseHead(version: .http1_1, status: .ok)
+        context.write(wrapOutboundOut(.head(head)), promise: nil)
+        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+        exchange = nil
     }
 
     /// Tells those who came into the pipeline of a client that has ended already, after the decoder
@@ -269,7 +295,8 @@ final class HTTPGate: ChannelInboundHandler, RemovableChannelHandler {
         now.state = .refused(drained: 0)
         now.answerHasEnded = true
         exchange = now
-        write(refusal, to: now.head, closing: now.mustClose, context)
+        let said = now.isForSecret ? refusal.coded() : refusal
+        write(said, to: now.head, closing: now.mustClose, context)
         finishIfDone(context)
     }
 

@@ -7,14 +7,27 @@ struct HTTPRoute {
     let destination: Destination
     /// The head for the other side: path only, `Host` of the destination, nothing that is meant for
     /// this hop.
-    let head: HTTPRequestHead
+    var head: HTTPRequestHead
+    /// The secret that the request gets.
+    let secret: GatewaySecret?
+    /// The other side is spoken to over TLS.
+    let isTLS: Bool
     /// The client wishes to change the protocol (WebSocket).
     let asksForUpgrade: Bool
 
     /// Longest request target, in bytes.
     private static let maximumTarget = 16384
 
-    init(_ request: HTTPRequestHead, _ mode: HTTPGate.Mode) throws(EgressRefusal) {
+    /// The connection that it takes.
+    var hop: Hop { Hop(destination: destination, isTLS: isTLS, secret: secret?.name) }
+
+    /// - Parameters:
+    ///   - secrets: of the session.
+    ///   - proxyPort: the gateway's, in the session.
+    init(
+        _ request: HTTPRequestHead, _ mode: HTTPGate.Mode, _ secrets: [GatewaySecret] = [],
+        proxyPort: UInt16 = 3128
+    ) throws(EgressRefusal) {
         try Self.checkFraming(request)
         guard request.uri.utf8.count <= Self.maximumTarget else {
             throw EgressRefusal(.malformed, "the request's target is too long")
@@ -23,14 +36,33 @@ struct HTTPRoute {
         guard hosts.count <= 1 else {
             throw EgressRefusal(.malformed, "the request has \(hosts.count) Host headers")
         }
+        asksForUpgrade = request.headers.contains(name: "upgrade")
+        if case .proxy = mode,
+            let found = try Self.gateway(request, secrets, port: proxyPort)
+        {
+            secret = found.secret
+            destination = found.secret.url.destination
+            isTLS = found.secret.url.isTLS
+            let onward = Self.onward(
+                request, to: destination, path: found.path, upgrade: asksForUpgrade,
+                defaultPort: isTLS ? 443 : 80)
+            head = Self.withoutKeys(onward, found.secret)
+            return
+        }
         let (destination, path) = try Self.target(request, hosts.first, mode)
         if let host = hosts.first {
-            let fallback = request.method == .CONNECT ? destination.port : 80
+            let fallback = request.method == .CONNECT ? destination.port : mode.defaultPort
             try Self.check(host: host, is: destination, defaultPort: fallback)
         }
         self.destination = destination
-        asksForUpgrade = request.headers.contains(name: "upgrade")
-        head = Self.onward(request, to: destination, path: path, upgrade: asksForUpgrade)
+        isTLS = mode.isIntercepted
+        let onward = Self.onward(
+            request, to: destination, path: path, upgrade: asksForUpgrade,
+            defaultPort: mode.defaultPort)
+        secret =
+            mode.isIntercepted
+            ? try Self.intercepted(request, path: path, at: destination, secrets) : nil
+        head = secret.map { Self.withoutKeys(onward, $0) } ?? onward
     }
 
     /// A body whose end two readers could see in two places is none (RFC 9112, section 6.3).
@@ -58,14 +90,14 @@ struct HTTPRoute {
             }
             return (try destination(target.utf8, nil), "")
         }
-        let scheme = "http://"
+        let scheme = mode.isIntercepted ? "https://" : "http://"
         if target.utf8.count > scheme.utf8.count,
             target.prefix(scheme.count).lowercased() == scheme
         {
             let rest = target.dropFirst(scheme.count)
             let authority = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
-            let named = try destination(authority.utf8, 80)
-            if case .fixed(let expected) = mode, named != expected {
+            let named = try destination(authority.utf8, mode.defaultPort)
+            if let expected = mode.fixed, named != expected {
                 throw EgressRefusal(.policy, "\(named) is asked for on a connection to \(expected)")
             }
             let path = rest.dropFirst(authority.count)
@@ -78,7 +110,8 @@ struct HTTPRoute {
         switch mode {
         case .proxy:
             throw EgressRefusal(.malformed, "this is a proxy: ask for http://HOST/PATH")
-        case .fixed(let destination): return (destination, target)
+        case .fixed(let destination), .intercepted(let destination):
+            return (destination, target)
         case .host(let port):
             guard let host else { throw EgressRefusal(.malformed, "the request has no Host") }
             return (try destination(host.utf8, port), target)
@@ -125,12 +158,14 @@ struct HTTPRoute {
     }
 
     private static func onward(
-        _ request: HTTPRequestHead, to destination: Destination, path: String, upgrade: Bool
+        _ request: HTTPRequestHead, to destination: Destination, path: String, upgrade: Bool,
+        defaultPort: UInt16
     ) -> HTTPRequestHead {
         var headers = withoutHop(request.headers)
         let host = "\(destination.host)"
         headers.replaceOrAdd(
-            name: "host", value: destination.port == 80 ? host : "\(host):\(destination.port)")
+            name: "host",
+            value: destination.port == defaultPort ? host : "\(host):\(destination.port)")
         if request.headers.contains(name: "transfer-encoding") {
             headers.add(name: "transfer-encoding", value: "chunked")
         }
@@ -176,21 +211,21 @@ struct HTTPRoute {
     static func refusal(
         _ refusal: EgressRefusal, to request: HTTPRequestHead, closing: Bool
     ) -> [HTTPServerResponsePart] {
-        var text = ByteBuffer(string: "superserve: \(refusal.text)\n")
-        var type = "text/plain; charset=utf-8"
+        let isCoded = refusal.code != nil
+        let text = ByteBuffer(
+            string: isCoded ? refusal.json : "superserve: \(refusal.text)\n")
         var headers: HTTPHeaders = [
-            "x-superserve-refusal": refusal.cause == .policy ? "policy" : "failed"
+            "content-type": isCoded ? "application/json" : "text/plain; charset=utf-8",
+            "content-length": "\(text.readableBytes)",
         ]
-        if case .budget(let kind) = refusal.cause {
-            // What clients of models' APIs understand; asking again is of no use.
-            text = ByteBuffer(
-                bytes: ModelError("superserve: \(refusal.text)", "budget_exceeded", kind.rawValue)
-                    .json)
-            type = "application/json"
-            headers = ["x-superserve-refusal": "budget", "x-should-retry": "false"]
+        switch refusal.cause {
+        case .policy: headers.add(name: "x-superserve-refusal", value: "policy")
+        case .budget:
+            headers.add(name: "x-superserve-refusal", value: "budget")
+            // Asking again is of no use, and clients of models' APIs would.
+            headers.add(name: "x-should-retry", value: "false")
+        default: headers.add(name: "x-superserve-refusal", value: "failed")
         }
-        headers.add(name: "content-type", value: type)
-        headers.add(name: "content-length", value: "\(text.readableBytes)")
         if closing { headers.add(name: "connection", value: "close") }
         let head = HTTPResponseHead(
             version: request.version, status: .init(statusCode: refusal.httpStatus),

@@ -39,6 +39,8 @@ final class OpenRecord {
         record.address = address?.description
     }
 
+    func uses(_ secret: String) { record.secret = secret }
+
     func status(_ code: Int) { record.status = code }
     func sent(_ count: Int) { record.sent += count }
     /// The other side has said something.
@@ -66,7 +68,7 @@ final class OpenRecord {
     /// Ends it as refused or failed.
     func end(_ refusal: EgressRefusal) {
         switch refusal.cause {
-        case .policy, .malformed, .unsupported, .busy, .budget: record.verdict = .denied
+        case .policy, .secret, .malformed, .unsupported, .busy, .budget: record.verdict = .denied
         case .noAddress, .unreachable, .timeout, .badAnswer: record.verdict = .failed
         }
         record.reason = refusal.text

@@ -95,7 +95,16 @@ final class SOCKSGate: ChannelInboundHandler, RemovableChannelHandler {
         to destination: Destination, _ record: OpenRecord, _ context: ChannelHandlerContext
     ) {
         state = .connecting
-        session.connect(context.channel, to: destination, record) { [self] result in
+        if session.secrets.intercepts(destination) {
+            state = .done
+            write([5, 0, 0, 1, 0, 0, 0, 0, 0, 0], context)
+            return Interception(
+                destination: destination, client: context.channel, record: record,
+                session: session
+            ).replace(context, early: bytes)
+        }
+        session.connect(context.channel, to: Hop(destination: destination), record) {
+            [self] result in
             switch result {
             case .failure(let refusal): refuse(refusal, record, context)
             case .success(let upstream):

@@ -27,6 +27,8 @@ public final class SessionEgress: Sendable {
 
     private struct State {
         var policy: NetworkPolicy
+        var denied: [NetworkRule] = []
+        var secrets: SessionSecrets
         var names: SyntheticNames
         var channels: [ObjectIdentifier: any Channel] = [:]
         /// Those of them that lead to the outside.
@@ -54,16 +56,17 @@ public final class SessionEgress: Sendable {
     private let state: Mutex<State>
 
     init(
-        _ id: String, _ policy: NetworkPolicy, _ meter: NetworkMeter, _ gateway: EgressGateway,
-        notify: @escaping @Sendable (EgressNotice) -> Void
+        _ id: String, _ policy: NetworkPolicy, _ secrets: SessionSecrets, _ meter: NetworkMeter,
+        _ gateway: EgressGateway, notify: @escaping @Sendable (EgressNotice) -> Void
     ) {
         self.id = id
         self.meter = meter
         self.gateway = gateway
         self.notify = notify
         // Names that the policy has in full keep their addresses over restarts.
-        let names = SyntheticNames(pinned: policy.exactNames, start: .random(in: 0 ... .max))
-        state = Mutex(State(policy: policy, names: names))
+        let names = SyntheticNames(
+            pinned: policy.exactNames + secrets.interceptedNames, start: .random(in: 0 ... .max))
+        state = Mutex(State(policy: policy, secrets: secrets, names: names))
     }
 
     /// What holds for every connection and request from here on; those that are open stay.
@@ -71,6 +74,21 @@ public final class SessionEgress: Sendable {
         get { state.withLock { $0.policy } }
         set { state.withLock { $0.policy = newValue } }
     }
+
+    /// What requests with a key may not reach either, beside what the policy denies.
+    public var denied: [NetworkRule] {
+        get { state.withLock { $0.denied } }
+        set { state.withLock { $0.denied = newValue } }
+    }
+
+    /// The keys that requests may be given.
+    public var secrets: SessionSecrets {
+        get { state.withLock { $0.secrets } }
+        set { state.withLock { $0.secrets = newValue } }
+    }
+
+    var tls: (any EgressTLS)? { gateway.options.tls }
+    var proxyPort: UInt16 { gateway.options.proxyPort }
 
     // MARK: - The session's init
 
@@ -174,20 +192,25 @@ public final class SessionEgress: Sendable {
     /// Connects to a destination if the policy allows it. What becomes of it is in `record`, but
     /// for its end.
     private func open(
-        _ destination: Destination, _ record: OpenRecord, on eventLoop: any EventLoop
+        _ hop: Hop, _ record: OpenRecord, on eventLoop: any EventLoop
     ) -> EventLoopFuture<any Channel> {
-        let policy = policy
-        let asked = policy.mayAsk(destination)
-        guard asked.isAllowed else {
-            return eventLoop.makeFailedFuture(
-                EgressRefusal(.policy, "\(destination) is not allowed: \(asked.reason)"))
+        let policy: NetworkPolicy
+        let asked: NetworkVerdict
+        do throws(EgressRefusal) {
+            policy = try self.policy(for: hop)
+            asked = policy.mayAsk(hop.destination)
+            guard asked.isAllowed else {
+                throw EgressRefusal(
+                    .policy, "\(hop.destination) is not allowed: \(asked.reason)")
+            }
+        } catch {
+            return eventLoop.makeFailedFuture(error)
         }
         if let refusal = refusal(meter.countConnection()) {
             return eventLoop.makeFailedFuture(refusal)
         }
         let dialled = eventLoop.makeFutureWithTask { [self] in
-            try await gateway.dialer.dial(
-                destination, policy: policy, session: self, on: eventLoop)
+            try await gateway.dial(hop, policy: policy, session: self, on: eventLoop)
         }
         return dialled.assumeIsolated().flatMapThrowing { [self] dialled in
             record.allowed(by: asked.reason, address: dialled.address)
@@ -203,11 +226,11 @@ public final class SessionEgress: Sendable {
     /// Connects for a client, of which nothing is read until a tunnel or an answer begins. One that
     /// leaves meanwhile gets nothing: `then` is not called.
     func connect(
-        _ client: any Channel, to destination: Destination, _ record: OpenRecord,
+        _ client: any Channel, to hop: Hop, _ record: OpenRecord,
         then: @escaping (Result<any Channel, EgressRefusal>) -> Void
     ) {
         client.holdReading()
-        open(destination, record, on: client.eventLoop).assumeIsolated().whenComplete { result in
+        open(hop, record, on: client.eventLoop).assumeIsolated().whenComplete { result in
             guard client.isActive else {
                 if case .success(let upstream) = result { upstream.close(promise: nil) }
                 return record.end(EgressRefusal(.unreachable, "the client left"))
@@ -225,7 +248,7 @@ public final class SessionEgress: Sendable {
         case .query(let query):
             query.answer { name in
                 let verdict = policy.mayResolve(name)
-                guard verdict.isAllowed else {
+                guard verdict.isAllowed || secrets.interceptedNames.contains(name) else {
                     logRefusal(of: name, verdict.reason)
                     return nil
                 }

@@ -57,7 +57,8 @@ extension SessionDriver {
         switch action {
         case .start(let generation, let arguments):
             try await link?.start(
-                generation: generation, arguments: arguments, environment: environment)
+                generation: generation, arguments: arguments,
+                environment: try await environment())
         case .pump: try pumpInput()
         case .signal(let number, let scope, let generation):
             try await link?.signal(number, generation: generation, scope: scope)
@@ -68,12 +69,13 @@ extension SessionDriver {
     }
 
     /// What the agent finds in its environment.
-    var environment: [String: String] {
+    func environment() async throws(SandboxError) -> [String: String] {
         var values = [
             "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/agent", "USER": "agent",
             "LOGNAME": "agent", "SHELL": "/bin/sh", "LANG": "C.UTF-8", "TERM": "dumb",
         ]
-        if egressPolicy.access != .none { values.merge(Self.proxyVariables) { _, new in new } }
+        if hasNetwork { values.merge(Self.proxyVariables) { _, new in new } }
+        values.merge(try await secretVariables()) { _, new in new }
         values.merge(agent.definition.environment) { _, own in own }
         values["HOME"] = "/home/agent"
         values["PWD"] = "/workspace"

@@ -37,6 +37,7 @@ extension SessionDriver {
         try await commit(SessionChange(next))
         network?.policy = policy
         meter.budget = networkBudget
+        network?.denied = record.networkEdits.deny
         log(.notice, "network policy changed by \(caller.user.name)")
         return showNetwork()
     }
@@ -80,9 +81,16 @@ extension SessionDriver {
     /// Ports of the policy at which init listens for programs that know of no proxy; nil where
     /// nothing may leave.
     var egressPorts: [UInt16]? {
-        guard egressPolicy.access != .none else { return nil }
+        guard hasNetwork else { return nil }
         // There init listens anyhow.
-        return egressPolicy.tcpPorts.filter { $0 != Self.proxyPort && $0 != 53 }
+        let ports = Set(egressPolicy.tcpPorts + interceptedPorts)
+        return ports.filter { $0 != Self.proxyPort && $0 != 53 }.sorted()
+    }
+
+    /// Something may leave: what the policy allows, or requests that get a key.
+    var hasNetwork: Bool {
+        egressPolicy.access != .none
+            || agent.definition.secrets?.contains { !$0.isPlain } == true
     }
 
     static let proxyPort = UInt16(CSANDBOX_PROXY_PORT)
@@ -105,11 +113,12 @@ extension SessionDriver {
 
     /// The session's way out, opened where it is not and the policy allows anything.
     func openNetwork() -> SessionEgress? {
-        if network == nil, egressPolicy.access != .none {
+        if network == nil, hasNetwork {
             meter.budget = networkBudget
             network = context.gateway.open(
-                session: id.hex, policy: egressPolicy, meter: meter
+                session: id.hex, policy: egressPolicy, secrets: sessionSecrets, meter: meter
             ) { [mailbox] in mailbox.yield(.notice($0)) }
+            network?.denied = record.networkEdits.deny
         }
         return network
     }

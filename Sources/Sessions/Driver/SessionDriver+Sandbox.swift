@@ -62,6 +62,7 @@ extension SessionDriver {
                 now: now)
             sandbox = box
             try await attach(process)
+            try await installAuthority()
         } catch {
             if let box = sandbox { try? await killInit(box) }
             sandbox?.process = nil

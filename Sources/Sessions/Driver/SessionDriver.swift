@@ -15,6 +15,7 @@ struct DriverContext: Sendable {
     let limits: SessionLimits
     let gateway: EgressGateway
     let meters: MeterTable
+    let secrets: SecretKeeper
     let logger: Logger
 }
 

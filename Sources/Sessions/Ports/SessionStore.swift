@@ -115,7 +115,8 @@ public protocol SessionStore: Sendable {
     /// The source copies that versions refer to.
     func sourcePaths() async throws(StoreError) -> Set<String>
     func insert(_ agent: AgentVersion) async throws(StoreError)
-    /// The deployed agent's name no longer resolves; versions that live sessions pin stay readable.
+    /// The deployed agent's name no longer resolves, its secrets are gone; versions that live
+    /// sessions pin stay readable.
     func deleteAgent(name: String) async throws(StoreError)
     func liveSessions(agentID: String) async throws(StoreError) -> Int
     /// Versions that no live session and no name refers to any more; forgets them.
