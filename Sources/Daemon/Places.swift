@@ -54,10 +54,14 @@ public struct Programs: Sendable {
 
     /// The installed share directory, or the one of the source tree that the program was built in.
     private static func agents(from directory: String) -> String? {
-        let installed =
-            (directory as NSString).deletingLastPathComponent + "/share/superserve/agents"
-        var candidates = [installed]
-        var above = directory
+        var above = (directory as NSString).deletingLastPathComponent
+        var candidates = [above + "/share/superserve/agents"]
+        // Programs with libraries of their own lie in lib/superserve.
+        if above.hasSuffix("/lib") {
+            let prefix = (above as NSString).deletingLastPathComponent
+            candidates.append(prefix + "/share/superserve/agents")
+        }
+        above = directory
         for _ in 0..<5 where above != "/" {
             above = (above as NSString).deletingLastPathComponent
             candidates.append(above + "/config/agents")

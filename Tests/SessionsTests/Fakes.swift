@@ -57,6 +57,8 @@ final class TestHost: SandboxHost {
         var nextPID: Int32 = 100
         var destroyed: [String] = []
         var killed: [ProcessIdentity] = []
+        /// Everything was ended in order.
+        var wasStopped = false
         /// Called after each start and input, outside of the lock.
         var agent: (@Sendable (TestHost, String) -> Void)?
         var failStart: SandboxError?
@@ -124,6 +126,8 @@ final class TestHost: SandboxHost {
             state.destroyed.append(session)
         }
     }
+
+    func wasStopped(_ process: ProcessIdentity) -> Bool { state.withLock { $0.wasStopped } }
 
     func list() async throws(SandboxError) -> [String] { state.withLock { Array($0.trees) } }
 

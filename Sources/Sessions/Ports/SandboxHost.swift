@@ -17,6 +17,8 @@ public protocol SandboxHost: Sendable {
     func kill(_ process: ProcessIdentity) async throws(SandboxError)
     /// Deletes workspace, home and control socket.
     func destroy(session: String) async throws(SandboxError)
+    /// Whether every sandbox was ended in order, as somebody had asked, after this one had started.
+    func wasStopped(_ process: ProcessIdentity) -> Bool
     /// Sessions that have a tree on disk.
     func list() async throws(SandboxError) -> [String]
 }
