@@ -125,7 +125,8 @@ void csandbox_keeper_become_self(const struct csandbox_keeper *keeper) {
 void csandbox_keeper_record_stop(const struct csandbox_keeper *keeper) {
     char text[32];
     const long ticks = sysconf(_SC_CLK_TCK);
-    const uint64_t now = csandbox_boottime_ns() / (1000000000u / (uint64_t)(ticks > 0 ? ticks : 100));
+    const uint64_t tick_ns = 1000000000u / (uint64_t)(ticks > 0 ? ticks : 100);
+    const uint64_t now = csandbox_boottime_ns() / tick_ns;
     const int length = snprintf(text, sizeof text, "%" PRIu64 "\n", now);
     if (csandbox_keeper_become_service(keeper) < 0) return;
     CSANDBOX_AUTO_FD int fd = openat(keeper->runtime_fd, "stopped",

@@ -3,6 +3,7 @@ import Foundation
 import Sandbox
 import Sessions
 import Settings
+import Synchronization
 import Testing
 
 /// Settings and agents that change while sessions live.

@@ -49,7 +49,11 @@ def fails(*command, seconds=300):
 
 
 def superserve(*arguments, user=MEMBER, seconds=300):
-    return run("runuser", "-u", user, "--", "superserve", *arguments, seconds=seconds)
+    """What the command line says on standard output."""
+    done = subprocess.run(["runuser", "-u", user, "--", "superserve", *arguments], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=seconds, check=False)
+    check(done.returncode == 0, f"superserve {' '.join(arguments)}: status {done.returncode}: {done.stderr}{done.stdout}")
+    return done.stdout
 
 
 def show(unit, name):

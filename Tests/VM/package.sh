@@ -33,11 +33,11 @@ check_programs
 find_image
 choose_accelerator
 
-# Two packages that differ in their version, packed fast: they are for this machine only.
+# Two packages that differ in their version, not compressed: they go no further.
 version=$("$programs/superserved" --version) || die "superserved does not say its version"
 packages=$work/packages
 mkdir -p "$packages/first" "$packages/next"
-export DEB_COMPRESSION=-z0
+export DEB_COMPRESSION=none
 "$repository/scripts/deb" --binaries "$programs" --output "$packages/first" >"$work/deb" 2>&1 &&
     "$repository/scripts/deb" --binaries "$programs" --output "$packages/next" --version "$version+1" >>"$work/deb" 2>&1 ||
     { cat "$work/deb"; die "the packages could not be made"; }
