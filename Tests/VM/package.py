@@ -154,7 +154,7 @@ class Turn:
         if event.get("turn") != self.number:
             return
         if event["type"] == "message.delta":
-            self.text += event["text"]
+            self.text += event["content"]
         if event["type"] in ("run.completed", "run.failed", "run.cancelled"):
             self.last = event
 
