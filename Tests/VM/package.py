@@ -12,6 +12,7 @@ import json
 import os
 import pwd
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -80,6 +81,12 @@ def session(identifier):
 def answers():
     with contextlib.suppress(OSError, http.client.HTTPException):
         return request("GET", "/healthz")[0] == 200
+    return False
+
+
+def listens(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
     return False
 
 
@@ -376,6 +383,31 @@ class Package:
         run("systemctl", "kill", "-s", "HUP", "--kill-whom=main", SUPERVISOR)
         eventually(lambda: show(SUPERVISOR, "StatusText") == "Serving", "the status", 30)
 
+    def a_session_reaches_what_it_may(self):
+        """Through the supervisor's unit, with a proxy and without, while the launcher's unit allows loopback only."""
+        with open(CONFIG, encoding="ascii") as file:
+            right = file.read()
+        with open(CONFIG, "a", encoding="ascii") as file:
+            file.write('private_destinations: ["127.0.0.1:80"]\n')
+        with open(f"{AGENTS}/fetcher.yaml", "w", encoding="ascii") as file:
+            file.write("name: fetcher\nprotocol: exec\nnetwork: {allow: ['vm:80']}\ncommand: [/usr/bin/python3, -c, "
+                       "'import os, urllib.request; u = urllib.request; print(u.urlopen(\"http://vm/\").status); "
+                       "[os.environ.pop(k) for k in list(os.environ) if \"proxy\" in k.lower()]; "
+                       "print(u.build_opener(u.ProxyHandler({})).open(\"http://vm/\").status)']\n")
+        run("systemctl", "restart", SUPERVISOR)
+        server = subprocess.Popen([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "80"], cwd="/srv",
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            eventually(lambda: listens(80), "the server", 60)
+            equal(superserve("run", "fetcher", "x", "--single"), "200\n200\n", "with a proxy, and without")
+        finally:
+            server.kill()
+            server.wait()
+            os.unlink(f"{AGENTS}/fetcher.yaml")
+            with open(CONFIG, "w", encoding="ascii") as file:
+                file.write(right)
+            run("systemctl", "restart", SUPERVISOR)
+
     def journal_has_the_fields(self):
         said = run("journalctl", "--output=json", "--no-pager", f"SUPERSERVE_SESSION={self.id}", "SUPERSERVE_CAUSE=stopped")
         entries = [json.loads(line) for line in said.splitlines()]
@@ -484,7 +516,8 @@ class Package:
             self.kill_of_the_whole_launcher_unit, self.stop_of_the_launcher_unit,
             self.stop_after_a_killed_keeper_ends_its_sessions_too, self.stop_of_the_target,
             self.reload_takes_what_is_right, self.reload_refuses_what_is_wrong,
-            self.reload_refuses_an_agent_that_is_wrong, self.reload_by_signal, self.journal_has_the_fields,
+            self.reload_refuses_an_agent_that_is_wrong, self.reload_by_signal, self.a_session_reaches_what_it_may,
+            self.journal_has_the_fields,
             self.exposure_of_the_units, self.the_launchers_exposure_has_reasons,
             self.a_unit_without_notify_socket_is_no_difference, self.monitor_by_the_document, self.nothing_has_failed,
             self.a_turn_runs_when_the_machine_goes_down,
