@@ -390,11 +390,13 @@ class Package:
         with open(CONFIG, "a", encoding="ascii") as file:
             file.write('private_destinations: ["127.0.0.1:80"]\n')
         with open(f"{AGENTS}/fetcher.yaml", "w", encoding="ascii") as file:
-            file.write("name: fetcher\nprotocol: exec\nnetwork: {allow: ['vm:80']}\ncommand: [/usr/bin/python3, -c, "
-                       "'import os, urllib.request; u = urllib.request; print(u.urlopen(\"http://vm/\").status); "
+            file.write("name: fetcher\nprotocol: exec\nnetwork: {allow: ['vm.example:80']}\ncommand: [/usr/bin/python3, -c, "
+                       "'import os, urllib.request; u = urllib.request; print(u.urlopen(\"http://vm.example/\").status); "
                        "[os.environ.pop(k) for k in list(os.environ) if \"proxy\" in k.lower()]; "
-                       "print(u.build_opener(u.ProxyHandler({})).open(\"http://vm/\").status)']\n")
+                       "print(u.build_opener(u.ProxyHandler({})).open(\"http://vm.example/\").status)']\n")
         run("systemctl", "restart", SUPERVISOR)
+        with open("/etc/hosts", "a", encoding="ascii") as file:
+            file.write("127.0.0.1 vm.example\n")
         server = subprocess.Popen([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "80"], cwd="/srv",
                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
