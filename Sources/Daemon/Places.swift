@@ -76,8 +76,9 @@ public struct Readiness: Sendable {
 
     public init(descriptor: Int32?) { self.descriptor = descriptor }
 
-    /// Writes the line and closes the descriptor; without one nothing happens.
+    /// Writes the line and closes the descriptor; a service manager is told an error.
     public func tell(_ line: String) {
+        if line.hasPrefix("error ") { ServiceManager().status(String(line.dropFirst(6))) }
         guard let descriptor, fcntl(descriptor, F_GETFD) >= 0 else { return }
         let bytes = Array((line + "\n").utf8)
         _ = write(descriptor, bytes, bytes.count)

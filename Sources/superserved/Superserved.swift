@@ -50,11 +50,14 @@ struct Superserved: ParsableCommand {
         }
     }
 
+    /// EX_CONFIG of sysexits(3): to start it again does not help.
+    private static let wrongConfiguration = ExitCode(78)
+
     private func failed(_ error: any Error) -> ExitCode {
         let text = String("\(error)".map { $0.isNewline ? " " : $0 })
         Readiness(descriptor: readyFd).tell("error \(text)")
         FileHandle.standardError.write(Data("Error: \(text)\n".utf8))
-        return .failure
+        return error is SettingsError ? Self.wrongConfiguration : .failure
     }
 
     /// Does what needs privileges while the process has one thread, then serves; never returns.

@@ -206,6 +206,9 @@ class Package:
     def installs_by_the_document(self):
         for name in (MEMBER, STRANGER):
             run("useradd", "--create-home", "--shell", "/bin/bash", name)
+        for path in ("/etc/subuid", "/etc/subgid"):  # somebody has the usual range and a bit
+            with open(path, "a", encoding="ascii") as file:
+                file.write("other:1880000000:70000\n")
         began = time.monotonic()
         said = follow("Install", f"{PAYLOAD}/packages/first")
         check("sessions get the ids" in said, said)
@@ -234,13 +237,14 @@ class Package:
             equal(int(status["CapBnd"], 16), bounding, f"{unit} CapBnd")
             equal(status["NoNewPrivs"], "0" if unit == LAUNCHER else "1", f"{unit} NoNewPrivs")
 
-    def a_second_range_is_another(self):
-        with open("/etc/subuid", encoding="ascii") as file:
-            lines = [line.strip().split(":") for line in file]
-        ranges = sorted((int(first), int(first) + int(count)) for _, first, count in lines)
-        check(all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:])), f"ranges overlap: {ranges}")
-        own = [line for line in lines if line[0] == "superserve"]
-        equal([(int(own[0][2]), len(own))], [(65536, 1)], "the service's range")
+    def its_ids_are_nobody_elses(self):
+        for path in ("/etc/subuid", "/etc/subgid"):
+            with open(path, encoding="ascii") as file:
+                lines = [line.strip().split(":") for line in file]
+            ranges = sorted((int(first), int(first) + int(count)) for _, first, count in lines)
+            check(all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:])), f"ranges overlap: {ranges}")
+            own = [line[1:] for line in lines if line[0] == "superserve"]
+            equal(own, [[str(1880000000 + 2 * 65536), "65536"]], path)
 
     def a_member_talks_without_set_up(self):
         lines = superserve("run", "shell", "echo kept | tee file; id -u; cat /proc/self/cgroup", "--single").splitlines()
@@ -373,6 +377,18 @@ class Package:
         os.unlink(f"{AGENTS}/greeter.yaml")
         run("systemctl", "reload", SUPERVISOR)
         equal(show(SUPERVISOR, "StatusText"), "Serving", "the status")
+
+    def a_wrong_configuration_is_no_start(self):
+        with open(CONFIG, encoding="ascii") as file:
+            right = file.read()
+        with open(CONFIG, "w", encoding="ascii") as file:
+            file.write("max_clients: many\n")
+        fails("systemctl", "restart", SUPERVISOR)
+        equal((show(SUPERVISOR, "ActiveState"), show(SUPERVISOR, "ExecMainStatus")), ("failed", "78"), "the unit")
+        check(f"{CONFIG}:1: " in show(SUPERVISOR, "StatusText"), show(SUPERVISOR, "StatusText"))
+        with open(CONFIG, "w", encoding="ascii") as file:
+            file.write(right)
+        run("systemctl", "start", SUPERVISOR)
 
     def reload_by_signal(self):
         with open(f"{AGENTS}/broken.yaml", "w", encoding="ascii") as file:
@@ -511,14 +527,15 @@ class Package:
     def first(self):
         return [
             self.installs_by_the_document, self.both_units_start_and_notify, self.neither_has_a_capability,
-            self.a_second_range_is_another, self.a_member_talks_without_set_up,
+            self.its_ids_are_nobody_elses, self.a_member_talks_without_set_up,
             self.the_session_is_in_the_launchers_group, self.a_stranger_does_not_get_in, self.a_turn_begins,
             self.restart_of_the_supervisor_in_mid_turn, self.kill_of_the_supervisor_in_mid_turn,
             self.upgrade_in_mid_turn_by_the_document, self.kill_of_the_keeper_in_mid_turn, self.the_turn_is_complete,
             self.kill_of_the_whole_launcher_unit, self.stop_of_the_launcher_unit,
             self.stop_after_a_killed_keeper_ends_its_sessions_too, self.stop_of_the_target,
             self.reload_takes_what_is_right, self.reload_refuses_what_is_wrong,
-            self.reload_refuses_an_agent_that_is_wrong, self.reload_by_signal, self.a_session_reaches_what_it_may,
+            self.reload_refuses_an_agent_that_is_wrong, self.reload_by_signal, self.a_wrong_configuration_is_no_start,
+            self.a_session_reaches_what_it_may,
             self.journal_has_the_fields,
             self.exposure_of_the_units, self.the_launchers_exposure_has_reasons,
             self.a_unit_without_notify_socket_is_no_difference, self.monitor_by_the_document, self.nothing_has_failed,
