@@ -35,8 +35,8 @@ os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 COUNT = 'i=0; while [ ! -e stop ]; do i=$((i + 1)); echo "line $i"; sleep 0.1; done; rm stop; echo "end $i"'
 
 
-def run(*command, seconds=300, **options):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+def run(*command, seconds=300, answers="", **options):
+    done = subprocess.run(command, input=answers, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, timeout=seconds, check=False, **options)
     check(done.returncode == 0, f"{' '.join(command)}: status {done.returncode}: {done.stdout[-3000:]}")
     return done.stdout
@@ -119,7 +119,7 @@ def follow(heading, directory, only=None):
     said = ""
     blocks = documented(heading)
     for block in blocks if only is None else [blocks[only]]:
-        said += run("bash", "-euxc", block, cwd=directory, seconds=600,
+        said += run("bash", "-euxc", block, cwd=directory, seconds=600, answers="y\n",
                     env={**os.environ, "USER": MEMBER, "DEBIAN_FRONTEND": "noninteractive", "PAGER": "cat"})
     return said
 
