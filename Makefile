@@ -8,10 +8,11 @@ export AGENT
 bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib/superserve
 sharedir = $(DESTDIR)$(PREFIX)/share
+unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 .PHONY: build run test test-unit test-isolation test-isolation-long test-integration test-network test-network-long \
     test-crash chaos test-vm test-power-cut test-newcomer test-outside analyze fuzz bench bench-isolation bench-recovery \
-    bench-tunnel fmt lint install uninstall clean
+    bench-tunnel fmt lint install deb uninstall clean
 
 build:
 	@scripts/bootstrap build
@@ -110,13 +111,22 @@ analyze:
 fuzz:
 	@Tests/Fuzz/run $(SECONDS)
 
+# With Swift's libraries inside of the programs, so that they run where there is no Swift.
 install:
 	@scripts/bootstrap build
-	@scripts/build release
+	@SWIFT_BUILD_FLAGS="$$SWIFT_BUILD_FLAGS --static-swift-stdlib" scripts/build release
 	@scripts/install "$(DESTDIR)" "$(PREFIX)"
+
+# A package for Debian, as .build/superserve_VERSION_ARCHITECTURE.deb; lintian looks at it.
+deb:
+	@scripts/bootstrap build deb
+	@SWIFT_BUILD_FLAGS="$$SWIFT_BUILD_FLAGS --static-swift-stdlib" scripts/build release
+	@lintian --fail-on error --tag-display-limit 0 "$$(scripts/deb)"
 
 uninstall:
 	@rm -rf "$(libdir)" "$(sharedir)/superserve"
+	@rm -f "$(unitdir)"/superserve.target "$(unitdir)"/superserved.service "$(unitdir)"/superserve-launcher.service \
+	    "$(DESTDIR)$(PREFIX)/lib/sysusers.d/superserve.conf" "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/superserve.conf"
 	@rm -f "$(bindir)/superserve" "$(bindir)/superserved" "$(bindir)/superserve-launcher" \
 	    "$(sharedir)"/man/man1/superserve.1* "$(sharedir)"/man/man1/superserved.1* \
 	    "$(sharedir)/bash-completion/completions/superserve" "$(sharedir)/fish/vendor_completions.d/superserve.fish" \

@@ -162,6 +162,9 @@ let package = Package(
                 "API", "AgentProtocols", "Sandbox", "Sessions", "Settings", "Storage", grdb,
             ],
             swiftSettings: strict),
+        .testTarget(
+            name: "DaemonTests", dependencies: ["Daemon", "Settings", logging],
+            swiftSettings: strict),
         .testTarget(name: "ArchiveTests", dependencies: ["Archive"], swiftSettings: strict),
         .testTarget(
             name: "ClientTests", dependencies: ["API", "Client"] + nio, swiftSettings: strict),

@@ -46,6 +46,9 @@ static void announce_failure(int ready_fd, const struct csandbox_failure *failur
         if (*c == '\n') *c = ' ';
     dprintf(2, "superserve-launcher: %s", line);
     if (ready_fd >= 0) dprintf(ready_fd, "%s", line);
+    char status[sizeof line + 32];
+    (void)snprintf(status, sizeof status, "STATUS=%sERRNO=%d\n", line, failure->error);
+    (void)csandbox_service_notify(status);
 }
 
 static void start_launcher(struct loop *loop) {
@@ -99,8 +102,11 @@ enum taken {
 static void announce_ready(struct loop *loop) {
     loop->serving = true;
     loop->delay_ms = RESTART_MS;
+    // Also after a failure of which the service manager shows the text.
+    (void)csandbox_service_notify("READY=1\nSTATUS=Sandboxes can be made\n");
     if (loop->announced) return;
     loop->announced = true;
+    if (loop->keeper->ready_fd < 0) return;
     dprintf(loop->keeper->ready_fd, "ready\n");
     close(loop->keeper->ready_fd);
     loop->keeper->ready_fd = -1;
@@ -306,6 +312,10 @@ int csandbox_keeper_main(int argc, char *const *argv) {
     }
     struct loop loop = {.keeper = &keeper, .delay_ms = RESTART_MS};
     const int status = serve(&loop);
+    if (loop.stop) {
+        (void)csandbox_service_notify("STOPPING=1\nSTATUS=Ending every session's processes\n");
+        csandbox_keeper_record_stop(&keeper);
+    }
     end_everything(&keeper);
     return status;
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,9 @@ int csandbox_keeper_parse(struct csandbox_keeper *keeper, int argc, char *const 
     if (failure->error != 0) return -failure->error;
     if (optind != argc)
         return csandbox_fail(failure, "options", EINVAL, "not an option: %s", argv[optind]);
-    if (keeper->state_path[0] == '\0' || keeper->runtime_path[0] == '\0' || keeper->ready_fd < 3)
+    // A service manager is told on its own socket.
+    const bool has_listener = keeper->ready_fd >= 3 || getenv("NOTIFY_SOCKET") != NULL;
+    if (keeper->state_path[0] == '\0' || keeper->runtime_path[0] == '\0' || !has_listener)
         return csandbox_fail(failure, "options", EINVAL,
                              "--state-dir, --runtime-dir and --ready-fd are needed");
     if (ids_given && !keeper->identity.privileged)
@@ -121,12 +124,32 @@ void csandbox_keeper_become_self(const struct csandbox_keeper *keeper) {
     if (setresuid(0, 0, 0) < 0 || setresgid(0, 0, 0) < 0 || csandbox_make_undumpable() < 0) abort();
 }
 
-// Only 0, 1, 2 and the ready descriptor stay open.
+void csandbox_keeper_record_stop(const struct csandbox_keeper *keeper) {
+    char text[32];
+    const long ticks = sysconf(_SC_CLK_TCK);
+    const uint64_t tick_ns = 1000000000u / (uint64_t)(ticks > 0 ? ticks : 100);
+    const uint64_t now = csandbox_boottime_ns() / tick_ns;
+    const int length = snprintf(text, sizeof text, "%" PRIu64 "\n", now);
+    if (csandbox_keeper_become_service(keeper) < 0) return;
+    CSANDBOX_AUTO_FD int fd = openat(keeper->runtime_fd, "stopped",
+                                     O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, text, (size_t)length) != length)
+        dprintf(2, "superserve-launcher: the stop is not recorded: %s\n", strerror(errno));
+    csandbox_keeper_become_self(keeper);
+}
+
+// Only 0, 1, 2 and the ready descriptor, where there is one, stay open.
 static int settle_descriptors(struct csandbox_keeper *keeper, struct csandbox_failure *failure) {
     CSANDBOX_AUTO_FD int null = open("/dev/null", O_RDWR); // may itself become one of 0, 1, 2
     if (null < 0) return csandbox_fail(failure, "descriptors", errno, "open /dev/null");
     if (dup2(null, 0) < 0 || dup2(null, 1) < 0 || (fcntl(2, F_GETFD) < 0 && dup2(null, 2) < 0))
         return csandbox_fail(failure, "descriptors", errno, "dup2");
+    if (keeper->ready_fd < 0) {
+        if (close_range(3, ~0u, 0) < 0)
+            return csandbox_fail(failure, "descriptors", errno, "close_range");
+        if (null > 2) (void)csandbox_steal_fd(&null); // closed just now, by number
+        return 0;
+    }
     const unsigned ready = (unsigned)keeper->ready_fd;
     if (ready == (unsigned)null)
         return csandbox_fail(failure, "descriptors", EBADF, "ready-fd is not open");

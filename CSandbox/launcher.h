@@ -127,6 +127,8 @@ int csandbox_keeper_setup(struct csandbox_keeper *_Nonnull keeper,
 // root's.
 int csandbox_keeper_become_service(const struct csandbox_keeper *_Nonnull keeper);
 void csandbox_keeper_become_self(const struct csandbox_keeper *_Nonnull keeper);
+// Leaves a word in the runtime directory that every sandbox which stands now is ended in order.
+void csandbox_keeper_record_stop(const struct csandbox_keeper *_Nonnull keeper);
 
 // Packets between keeper and launcher.
 enum csandbox_notice_kind {

@@ -253,6 +253,10 @@ pid_t csandbox_start_daemon(const char *_Nonnull path, char *_Nullable const *_N
 // has more than one thread, because all this is a matter of single threads.
 int csandbox_drop_privileges(uid_t uid, gid_t gid);
 
+// Tells the service manager `lines` of VARIABLE=VALUE on the socket that $NOTIFY_SOCKET names (sd_notify(3)).
+// 0 or -errno; -ENOENT without such a socket.
+int csandbox_service_notify(const char *_Nonnull lines);
+
 // Connects a SEQPACKET socket to `path`; close-on-exec, non-blocking. Descriptor or -errno.
 int csandbox_connect(const char *_Nonnull path);
 

@@ -27,6 +27,8 @@ public struct WireErrorCode: RawRepresentable, Codable, Sendable, Hashable {
     public static let secretNotFound = Self(rawValue: "secret_not_found")
     /// 422: the agent definition is refused.
     public static let agentInvalid = Self(rawValue: "agent_invalid")
+    /// 422: the configuration or an agent's file is refused at a reload.
+    public static let configurationInvalid = Self(rawValue: "configuration_invalid")
     /// 404: no such file in the session.
     public static let fileNotFound = Self(rawValue: "file_not_found")
     /// 409: reading or writing a file of the session failed.

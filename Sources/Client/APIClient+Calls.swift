@@ -13,6 +13,11 @@ extension APIClient {
         _ = try await data(HTTPRequest(method: .post, target: "/v1/supervisor/stop"))
     }
 
+    /// `POST /v1/supervisor/reload`: configuration and agents are read again.
+    public func reloadSupervisor() async throws -> Answer<WireReload> {
+        try await call(HTTPRequest(method: .post, target: "/v1/supervisor/reload"))
+    }
+
     /// `GET /v1/agents`
     public func agents() async throws -> Answer<WireAgentList> {
         try await call(HTTPRequest(method: .get, target: APIPath.agents))

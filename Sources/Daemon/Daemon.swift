@@ -15,6 +15,10 @@ internal import UnixSignals
 public struct DaemonOptions: Sendable {
     public var directories: Directories
     public var config: SupervisorConfig
+    /// Where `config` was read from, for a reload.
+    public var file: ConfigFile
+    /// True where the keeper is started by somebody else.
+    public var isLauncherSeparate: Bool
     /// Path of superserve-launcher.
     public var launcher: String
     /// Directory of the agents that ship with superserve; nil where there is none.
@@ -23,12 +27,14 @@ public struct DaemonOptions: Sendable {
     public var logger: Logger
 
     public init(
-        directories: Directories, config: SupervisorConfig, launcher: String,
-        shippedAgents: String?,
+        directories: Directories, config: SupervisorConfig, file: ConfigFile,
+        isLauncherSeparate: Bool, launcher: String, shippedAgents: String?,
         version: String, logger: Logger
     ) {
         self.directories = directories
         self.config = config
+        self.file = file
+        self.isLauncherSeparate = isLauncherSeparate
         self.launcher = launcher
         self.shippedAgents = shippedAgents
         self.version = version
@@ -120,8 +126,8 @@ public struct Daemon: Sendable {
         // that does not exist into another one (resolv.conf(5)).
         setenv("LOCALDOMAIN", "", 1)
         let host = try LauncherHost(
-            process: launcher, directories: directories, mayStartKeeper: startedAs != 0,
-            logger: options.logger)
+            process: launcher, directories: directories,
+            mayStartKeeper: startedAs != 0 && !options.isLauncherSeparate, logger: options.logger)
         let store: SQLiteStore
         do throws(StoreError) {
             store = try SQLiteStore(path: directories.database)
@@ -181,8 +187,9 @@ public struct Daemon: Sendable {
             }
         }
         let process = LauncherProcess(
-            executable: options.launcher, directories: directories, identityArguments: identity)
-        let mustStart = !process.answers()
+            executable: options.launcher, directories: directories,
+            isSeparate: options.isLauncherSeparate, identityArguments: identity)
+        let mustStart = !options.isLauncherSeparate && !process.answers()
         if mustStart { try process.start() }
         let result = csandbox_drop_privileges(isRoot ? uid : uid_t.max, isRoot ? gid : gid_t.max)
         guard result == 0 else {
@@ -203,12 +210,7 @@ public struct Daemon: Sendable {
     private func makeSupervisor(store: SQLiteStore, host: LauncherHost) -> Supervisor {
         let config = options.config
         let directories = options.directories
-        var ceilings = AgentCeilings(
-            mounts: config.allowedMounts, roots: config.allowedRoots,
-            loosening: config.allowedLoosening, network: config.allowedNetwork,
-            budget: config.allowedBudget, prices: config.prices,
-            forbidden: [directories.state, directories.runtime])
-        ceilings.resources = config.allowedLimits
+        let ceilings = AgentCeilings(config, forbidden: directories.secret)
         let clock = SystemClock()
         let catalog = AgentCatalog(
             store: store, clock: clock, shipped: options.shippedAgents,
@@ -259,16 +261,21 @@ public struct Daemon: Sendable {
         onReady: @escaping @Sendable () -> Void
     ) async throws {
         let config = options.config
+        let manager = ServiceManager()
+        let reload = Reload(
+            file: options.file, started: config, forbidden: options.directories.secret,
+            supervisor: supervisor, manager: manager, logger: options.logger)
         let stopRequests = AsyncStream.makeStream(of: Void.self)
         let server = APIServer(
             supervisor: supervisor,
             options: ServerOptions(
                 socketPath: options.directories.socket, stateDirectory: options.directories.state,
-                version: options.version, capacity: min(capacity, config.maximumSessions),
+                version: options.version, capacity: capacity,
                 maximumDeploy: config.maximumDeploy, maximumUpload: config.maximumUpload,
                 maximumClients: config.maximumClients,
                 operators: Operators(ownUID: startedAs, group: config.operatorGroup)),
-            requestStop: { stopRequests.continuation.yield() })
+            requestStop: { stopRequests.continuation.yield() },
+            reload: { try await reload.run() })
         let logger = options.logger
         umask(0o117)  // the socket is born 0660; Hummingbird has no mode for it
         let group = ServiceGroup(
@@ -279,10 +286,19 @@ public struct Daemon: Sendable {
                             try await server.run(logger: logger) {
                                 umask(0o077)
                                 onReady()
+                                manager.ready("Serving")
                             }
                         }),
-                    .init(service: Work { try await Self.housekeeping(supervisor, store) }),
-                    .init(service: Drain(supervisor: supervisor, logger: logger)),
+                    .init(
+                        service: Work { try await Self.housekeeping(supervisor, store, manager) }),
+                    .init(
+                        service: Work {
+                            await cancelWhenGracefulShutdown {
+                                await reload.onSignal()
+                                try? await gracefulShutdown()
+                            }
+                        }),
+                    .init(service: Drain(supervisor: supervisor, manager: manager, logger: logger)),
                     .init(
                         service: StopOnRequest(
                             requests: stopRequests.stream, supervisor: supervisor, host: host),
@@ -292,16 +308,21 @@ public struct Daemon: Sendable {
         try await group.run()
     }
 
-    /// Deadlines twice a second, what the network was used for every two, heartbeats of event streams, unfinished endings every ten seconds,
+    /// Deadlines twice a second, what was used of the network every two seconds, heartbeats of
+    /// event streams, unfinished endings every ten seconds,
     /// old archives once an hour.
     private static func housekeeping(
-        _ supervisor: Supervisor, _ store: SQLiteStore
+        _ supervisor: Supervisor, _ store: SQLiteStore, _ manager: ServiceManager
     ) async throws {
         await cancelWhenGracefulShutdown {
             var ticks = 0
+            // Several signs of life in the time that the service manager allows for one. This loop
+            // has them because it asks every session's driver for something.
+            let beat = manager.watchdogSeconds.map { max(1, Int($0 * 2 / 4)) }
             while !Task.isCancelled {
                 await supervisor.checkDeadlines()
                 if ticks % 4 == 0 { await supervisor.saveNetworkUsage() }
+                if let beat, ticks % beat == 0 { manager.isAlive() }
                 if ticks % 30 == 0 { supervisor.hub.wakeAll() }
                 if ticks % 20 == 19 { await supervisor.finishEndings() }
                 if ticks % 7200 == 0 {
@@ -327,10 +348,12 @@ private struct Drain: Service {
     static let patience = Duration.seconds(5)
 
     let supervisor: Supervisor
+    let manager: ServiceManager
     let logger: Logger
 
     func run() async throws {
         try? await gracefulShutdown()
+        manager.stopping()
         await supervisor.leave()
         // The server waits for its clients, of which one may never read. Everything is stored.
         Task { [logger] in

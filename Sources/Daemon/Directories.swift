@@ -1,4 +1,5 @@
 internal import API
+internal import CDispatch
 internal import Foundation
 internal import Glibc
 internal import Sessions
@@ -10,11 +11,16 @@ public struct Directories: Sendable {
 
     public var socket: String { runtime + "/superserved.sock" }
     var launcherSocket: String { runtime + "/launcher.sock" }
+    /// Where the keeper writes down that it was told to end everything.
+    var stopRecord: String { runtime + "/stopped" }
     var database: String { state + "/superserve.sqlite" }
     var agentCopies: String { state + "/agents" }
     var networkLogs: String { state + "/network" }
     var secretsKey: String { state + "/secrets.key" }
     private var shippedAgents: String { state + "/shipped" }
+
+    /// Refused as mounts, with all that contains them.
+    var secret: [String] { [state, runtime] }
 
     /// Control socket of a session (`hex`: 32 digits).
     func controlSocket(_ hex: String) -> String { "\(runtime)/s/\(hex).sock" }
@@ -82,12 +88,21 @@ public struct Directories: Sendable {
         guard geteuid() == 0 || uid == geteuid() else {
             throw DaemonError("\(path) belongs to another user (uid \(uid ?? 0))")
         }
-        if let owner, lchown(path, owner.0, owner.1) != 0 {
+        // What is so already is left alone: a service manager that has made the directory may allow
+        // neither call.
+        var status = stat()
+        guard lstat(path, &status) == 0 else { throw DaemonError("\(path): \(Self.error)") }
+        if let owner, !Self.belongs(status, to: owner), lchown(path, owner.0, owner.1) != 0 {
             throw DaemonError("cannot give \(path) to uid \(owner.0): \(Self.error)")
         }
+        if lstat(path, &status) == 0, status.st_mode & 0o7777 == mode { return }
         guard chmod(path, mode) == 0 else {
             throw DaemonError("cannot set the mode of \(path): \(Self.error)")
         }
+    }
+
+    private static func belongs(_ status: stat, to owner: (uid: uid_t, gid: gid_t)) -> Bool {
+        (owner.uid == uid_t.max || owner.uid == status.st_uid) && owner.gid == status.st_gid
     }
 
     /// Bytes of the shipped agents; ours have a few thousand.

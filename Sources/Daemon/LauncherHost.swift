@@ -1,3 +1,4 @@
+internal import Foundation
 internal import Logging
 internal import Sandbox
 internal import Sessions
@@ -8,7 +9,8 @@ actor LauncherHost: SandboxHost {
     private let directories: Directories
     private let reactor: PacketReactor
     private let logger: Logger
-    /// False where privileges were given up: only root could start the same keeper again.
+    /// False where privileges were given up (only root could start the same keeper again), and
+    /// where somebody else starts it.
     private let mayStartKeeper: Bool
     private var launcher: Launcher?
     private var connecting: Task<Launcher, any Error>?
@@ -50,11 +52,16 @@ actor LauncherHost: SandboxHost {
         }
         connections += 1
         let number = connections
-        let new = try await Launcher.connect(
-            path: directories.launcherSocket, reactor: reactor, onExit: { _, _ in },
-            onClose: { [weak self] in
-                Task { await self?.lost(number) }
-            })
+        let new: Launcher
+        do throws(SandboxError) {
+            new = try await Launcher.connect(
+                path: directories.launcherSocket, reactor: reactor, onExit: { _, _ in },
+                onClose: { [weak self] in
+                    Task { await self?.lost(number) }
+                })
+        } catch {
+            throw process.isSeparate ? Self.unit(error) : error
+        }
         guard new.stateDirectory == directories.state else {
             new.close()
             throw SandboxError(
@@ -65,6 +72,12 @@ actor LauncherHost: SandboxHost {
                     """)
         }
         return new
+    }
+
+    private static func unit(_ error: SandboxError) -> SandboxError {
+        SandboxError(
+            error.code, stage: "launcher", errno: error.errno,
+            detail: "it does not run; as root: systemctl start superserve-launcher.service")
     }
 
     /// Connection `number` is gone; a newer one may be in use already.
@@ -139,6 +152,15 @@ actor LauncherHost: SandboxHost {
         try await ask { launcher async throws(SandboxError) in
             try await launcher.measure(session: session).bytes
         }
+    }
+
+    /// The keeper writes down when it ends everything in order: clock ticks since the machine's
+    /// start, as in the identity of a process.
+    nonisolated func wasStopped(_ process: ProcessIdentity) -> Bool {
+        guard let text = try? String(contentsOfFile: directories.stopRecord, encoding: .utf8),
+            let ticks = UInt64(text.trimmingCharacters(in: .whitespacesAndNewlines))
+        else { return false }
+        return process.startTime < ticks
     }
 
     /// Trees on disk, and control sockets whose trees may be gone already.

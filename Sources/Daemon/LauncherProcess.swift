@@ -16,6 +16,8 @@ extension Pipe {
 struct LauncherProcess: Sendable {
     var executable: String
     var directories: Directories
+    /// True where somebody else starts the keeper, such as a unit of its own.
+    var isSeparate = false
     /// Ids for `--service-uid` and so on, when the keeper is started by root.
     var identityArguments: [String]
 

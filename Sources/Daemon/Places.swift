@@ -54,10 +54,14 @@ public struct Programs: Sendable {
 
     /// The installed share directory, or the one of the source tree that the program was built in.
     private static func agents(from directory: String) -> String? {
-        let installed =
-            (directory as NSString).deletingLastPathComponent + "/share/superserve/agents"
-        var candidates = [installed]
-        var above = directory
+        var above = (directory as NSString).deletingLastPathComponent
+        var candidates = [above + "/share/superserve/agents"]
+        // Programs with libraries of their own lie in lib/superserve.
+        if above.hasSuffix("/lib") {
+            let prefix = (above as NSString).deletingLastPathComponent
+            candidates.append(prefix + "/share/superserve/agents")
+        }
+        above = directory
         for _ in 0..<5 where above != "/" {
             above = (above as NSString).deletingLastPathComponent
             candidates.append(above + "/config/agents")
@@ -72,8 +76,9 @@ public struct Readiness: Sendable {
 
     public init(descriptor: Int32?) { self.descriptor = descriptor }
 
-    /// Writes the line and closes the descriptor; without one nothing happens.
+    /// Writes the line and closes the descriptor; a service manager is told an error.
     public func tell(_ line: String) {
+        if line.hasPrefix("error ") { ServiceManager().status(String(line.dropFirst(6))) }
         guard let descriptor, fcntl(descriptor, F_GETFD) >= 0 else { return }
         let bytes = Array((line + "\n").utf8)
         _ = write(descriptor, bytes, bytes.count)

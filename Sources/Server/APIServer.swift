@@ -1,4 +1,4 @@
-internal import API
+public import API
 internal import Foundation
 internal import HTTPTypes
 internal import Hummingbird
@@ -44,15 +44,19 @@ public struct APIServer: Sendable {
     let options: ServerOptions
     let started = ContinuousClock.now
     let requestStop: @Sendable () async -> Void
+    let reload: @Sendable () async throws -> WireReload
 
-    /// `requestStop` is called when a client asks for the end of the whole service.
+    /// `requestStop` is called when a client asks for the end of the whole service, `reload` when
+    /// one asks that configuration and agents be read again.
     public init(
         supervisor: Supervisor, options: ServerOptions,
-        requestStop: @escaping @Sendable () async -> Void
+        requestStop: @escaping @Sendable () async -> Void,
+        reload: @escaping @Sendable () async throws -> WireReload
     ) {
         self.supervisor = supervisor
         self.options = options
         self.requestStop = requestStop
+        self.reload = reload
     }
 
     /// Serves until the task is cancelled or the process is told to stop. `onReady` is called once
@@ -84,7 +88,7 @@ public struct APIServer: Sendable {
                     uptimeSeconds: Int(started.duration(to: .now).components.seconds),
                     stateDirectory: options.stateDirectory,
                     liveSessions: try await supervisor.liveSessions(),
-                    sessionCapacity: options.capacity))
+                    sessionCapacity: min(options.capacity, supervisor.limits.maximumSessions)))
         }
         router.post("/v1/supervisor/stop") { _, context in
             guard context.caller.isOperator else {
@@ -92,6 +96,12 @@ public struct APIServer: Sendable {
             }
             await requestStop()
             return Response(status: .accepted)
+        }
+        router.post("/v1/supervisor/reload") { _, context in
+            guard context.caller.isOperator else {
+                throw WireError(code: .forbidden, message: "Only operators may reload")
+            }
+            return try Answer.json(try await reload())
         }
         addAgentRoutes(to: router.group("/v1/agents"))
         let sessions = router.group("/v1/sessions")

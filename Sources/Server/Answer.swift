@@ -28,7 +28,7 @@ enum Answer {
         case .sessionAmbiguous, .sessionActive, .sessionNotResumable, .sessionAlreadyEnded,
             .fileFailed:
             .conflict
-        case .agentInvalid, .idempotencyMismatch: .unprocessableContent
+        case .agentInvalid, .configurationInvalid, .idempotencyMismatch: .unprocessableContent
         case .tooLarge: .contentTooLarge
         case .capacity, .draining: .serviceUnavailable
         case .storageFailed: .init(code: 507, reasonPhrase: "Insufficient Storage")

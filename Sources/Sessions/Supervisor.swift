@@ -4,7 +4,7 @@ public import Egress
 internal import Foundation
 public import Logging
 internal import Sandbox
-internal import Settings
+public import Settings
 
 /// Who is asking: the user at the other end of the socket.
 public struct Caller: Sendable, Hashable {
@@ -45,9 +45,17 @@ public actor Supervisor {
     ) {
         context = DriverContext(
             store: store, host: host, clock: clock, hub: EventHub(), deadlines: DeadlineTable(),
-            limits: limits, gateway: gateway, meters: MeterTable(), secrets: secrets,
+            shared: SharedLimits(limits), gateway: gateway, meters: MeterTable(), secrets: secrets,
             logger: logger)
         self.catalog = catalog
+    }
+
+    /// Takes other settings, for what happens from now on.
+    public nonisolated func apply(_ config: SupervisorConfig, ceilings: AgentCeilings) async {
+        var limits = SessionLimits(config, ceilings: ceilings)
+        limits.storageRetry = context.limits.storageRetry
+        context.shared.current = limits
+        await catalog.apply(config, ceilings: ceilings)
     }
 
     /// Tells event streams about changes; for the server's heartbeats.

@@ -29,6 +29,9 @@ struct Superserved: ParsableCommand {
     @Flag(help: "Stay in the foreground and log to standard error.")
     var foreground = false
 
+    @Flag(help: "Use the launcher that somebody else starts, such as a unit of systemd.")
+    var separateLauncher = false
+
     @Option(help: .hidden) var readyFd: Int32?
     @Option(help: "Path of superserve-launcher; default: beside this program.")
     var launcher: String?
@@ -47,11 +50,14 @@ struct Superserved: ParsableCommand {
         }
     }
 
+    /// EX_CONFIG of sysexits(3): to start it again does not help.
+    private static let wrongConfiguration = ExitCode(78)
+
     private func failed(_ error: any Error) -> ExitCode {
         let text = String("\(error)".map { $0.isNewline ? " " : $0 })
         Readiness(descriptor: readyFd).tell("error \(text)")
         FileHandle.standardError.write(Data("Error: \(text)\n".utf8))
-        return .failure
+        return error is SettingsError ? Self.wrongConfiguration : .failure
     }
 
     /// Does what needs privileges while the process has one thread, then serves; never returns.
@@ -60,7 +66,8 @@ struct Superserved: ParsableCommand {
         let places = try DefaultPlaces.current()
         let directories = try Directories(
             state: stateDir ?? places.state, runtime: runtimeDir ?? places.runtime)
-        let settings = try readConfig(places)
+        let file = ConfigFile(named: config, usual: places.config)
+        let settings = try file.read()
         let level = Logger.Level(rawValue: logLevel ?? settings.logLevel)
         guard let level else { throw DaemonError("unknown log level '\(logLevel ?? "")'") }
         let logger = Logger(label: "superserved") { LineLogHandler(label: $0, level: level) }
@@ -68,8 +75,8 @@ struct Superserved: ParsableCommand {
         let readiness = Readiness(descriptor: readyFd)
         let daemon = try Daemon(
             preparing: DaemonOptions(
-                directories: directories, config: settings,
-                launcher: launcher ?? programs.launcher,
+                directories: directories, config: settings, file: file,
+                isLauncherSeparate: separateLauncher, launcher: launcher ?? programs.launcher,
                 shippedAgents: shippedAgents ?? programs.shippedAgents, version: Version.text,
                 logger: logger))
         let command = self
@@ -85,20 +92,5 @@ struct Superserved: ParsableCommand {
             }
         }
         dispatchMain()
-    }
-
-    private func readConfig(_ places: DefaultPlaces) throws -> SupervisorConfig {
-        let path = config ?? places.config
-        guard config != nil || FileManager.default.fileExists(atPath: path) else {
-            return SupervisorConfig()
-        }
-        let text: String
-        do {
-            text = try String(contentsOfFile: path, encoding: .utf8)
-        } catch {
-            throw DaemonError(
-                "the configuration \(path) cannot be read: \(error.localizedDescription)")
-        }
-        return try SupervisorConfig(yaml: text, file: path)
     }
 }

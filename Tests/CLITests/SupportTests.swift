@@ -100,6 +100,7 @@ import Testing
         ["sessions", "cp", "-", "a1:x"], ["agents", "list"], ["agents", "get", "a"],
         ["agents", "delete", "a"], ["deploy"], ["deploy", "dir", "--json"],
         ["supervisor", "start"], ["supervisor", "stop"], ["supervisor", "status", "--json"],
+        ["supervisor", "reload"],
         ["completions", "bash"], ["sessions", "list", "--host", "unix:///tmp/s"],
     ])
     func commandsParse(arguments: [String]) {

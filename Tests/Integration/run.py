@@ -20,7 +20,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
 
 MODULES = ["test_conversation", "test_lifecycle", "test_agents", "test_bad_input", "test_files",
-           "test_crash", "test_upgrade", "test_pressure", "test_users", "test_terminal", "test_limits"]
+           "test_crash", "test_upgrade", "test_service", "test_pressure", "test_users",
+           "test_terminal", "test_limits"]
 
 
 def main():

@@ -58,6 +58,8 @@ final class TestHost: SandboxHost {
         var nextPID: Int32 = 100
         var destroyed: [String] = []
         var killed: [ProcessIdentity] = []
+        /// Everything was ended in order.
+        var wasStopped = false
         /// Called after each start and input, outside of the lock.
         var agent: (@Sendable (TestHost, String) -> Void)?
         var failStart: SandboxError?
@@ -139,6 +141,7 @@ final class TestHost: SandboxHost {
     func measure(session: String) async throws(SandboxError) -> UInt64 {
         state.withLock { $0.bytes }
     }
+    func wasStopped(_ process: ProcessIdentity) -> Bool { state.withLock { $0.wasStopped } }
 
     func list() async throws(SandboxError) -> [String] { state.withLock { Array($0.trees) } }
 

@@ -168,7 +168,7 @@ struct SecretTests {
     }
 
     @Test func ceilings() throws {
-        let ceilings = MountCeilings(
+        let ceilings = AgentCeilings(
             mounts: [], roots: [], network: try NetworkPolicy(allow: [NetworkRule("a.example")]),
             forbidden: [])
         for (secrets, part) in [

@@ -11,7 +11,11 @@ cd "$payload" || exit 1
 exec 2>&1
 export SUPERSERVE_BIN=$payload/bin PATH=$payload/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PYTHONDONTWRITEBYTECODE=1 SUPERSERVE_TEST_SLOWNESS=$slowness
-if [ "$mode" != tests ]; then exec python3 Tests/VM/power_cut.py "$mode"; fi
+case $mode in
+tests) ;;
+package) exec python3 Tests/VM/package.py ;;
+*) exec python3 Tests/VM/power_cut.py "$mode" ;;
+esac
 work=$(mktemp -d)
 account=tester
 

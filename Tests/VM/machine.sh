@@ -1,4 +1,4 @@
-# The virtual machine that vm.sh and power-cut.sh start: its image, its payload, its process. To be sourced; the caller
+# The virtual machine that vm.sh, package.sh and power-cut.sh start: its image, its payload, its process. To be sourced; the caller
 # has set here, repository, work, all, only, deadline, and has say, die and cleanup.
 # shellcheck shell=bash
 
@@ -57,6 +57,7 @@ make_payload() {
     cp -R "$repository/scripts/lib" "$repository/scripts/leak-check" "$tree/scripts/"
     # Tests compare the programs with their documents and sources.
     cp -R "$repository/Tests" "$repository/CSandbox" "$repository/docs" "$repository/Sources" "$tree/"
+    [ -z "${packages:-}" ] || cp -R "$packages" "$tree/packages"
     printf 'mode=%q all=%q only=%q slowness=%q\n' "${mode:-tests}" "$all" "$only" "$slowness" >"$tree/options"
     mksquashfs "$tree" "$work/payload.squashfs" -noappend -all-root -no-progress -quiet -noI -noD -noF -noX >"$work/log" 2>&1 ||
         { cat "$work/log" >&2; die "the disk with the programs could not be made"; }
@@ -100,7 +101,7 @@ start_machine() {
         -nodefaults -no-user-config -display none -nic none -no-reboot -serial "file:$work/console" \
         -kernel "$image/kernel" -initrd "$image/initrd" \
         -append "root=LABEL=root rw console=ttyS0 panic=-1 nowatchdog systemd.unit=payload.target $unused" \
-        -drive "file=$image/disk,format=raw,if=virtio,snapshot=on,cache=unsafe" \
+        -drive "${root_disk:-file=$image/disk,format=raw,if=virtio,snapshot=on,cache=unsafe}" \
         -drive "file=$work/payload.squashfs,format=raw,if=none,id=payload,readonly=on" \
         -device virtio-blk-pci,drive=payload,serial=payload -device virtio-rng-pci \
         -device virtio-serial-pci -chardev "file,id=results,path=$work/results" \

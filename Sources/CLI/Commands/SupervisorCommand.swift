@@ -8,7 +8,8 @@ struct SupervisorCommand: AsyncParsableCommand {
         commandName: "supervisor",
         abstract: "Start, stop and look at the supervisor.",
         subcommands: [
-            StartSupervisorCommand.self, StopSupervisorCommand.self, SupervisorStatusCommand.self,
+            StartSupervisorCommand.self, StopSupervisorCommand.self,
+            ReloadSupervisorCommand.self, SupervisorStatusCommand.self,
         ])
 }
 
@@ -71,6 +72,32 @@ struct StopSupervisorCommand: AsyncParsableCommand {
         } else {
             await console.err("Stopped the supervisor.\n")
         }
+    }
+}
+
+/// `superserve supervisor reload`
+struct ReloadSupervisorCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "reload",
+        abstract: "Let the supervisor read its configuration and agents again.",
+        discussion: "What is wrong is refused with its line; what was there before stays.")
+
+    @OptionGroup var output: JSONOption
+    @OptionGroup var connection: ConnectionOptions
+
+    func run() async throws {
+        let console = Console()
+        guard let client = try connection.connector(console).find() else {
+            throw SupervisorStatusCommand.none
+        }
+        let answer = try await client.reloadSupervisor()
+        if output.json {
+            try await console.out(JSONText.clean(answer.json) + "\n")
+            return
+        }
+        let waiting = answer.value.waiting.map { CellText.clean($0) }.joined(separator: ", ")
+        let note = waiting.isEmpty ? "" : " From the next start: \(waiting)."
+        await console.err("Reloaded. Agents: \(answer.value.agents).\(note)\n")
     }
 }
 

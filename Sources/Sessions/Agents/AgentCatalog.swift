@@ -9,15 +9,16 @@ public actor AgentCatalog {
     private let store: any SessionStore
     private let clock: any SessionClock
     private let shipped: String?
-    private let operatorDirectory: String?
+    private var operatorDirectory: String?
     private let trees: AgentTrees
-    private let ceilings: AgentCeilings
+    private var ceilings: AgentCeilings
     private let maximumSource: Int
     private let logger: Logger
     /// The end of the newest change; changes wait for each other.
     private var lastChange: Task<Void, Never>?
     /// Uploads that are not registered yet.
     private var uploads: Set<String> = []
+    private var read = AgentFiles()
 
     /// `shipped` and `operatorDirectory` hold `*.yaml`; copies of source trees go below `copies`.
     public init(
@@ -219,9 +220,16 @@ public actor AgentCatalog {
 
     // MARK: - Files
 
-    private struct AgentFile {
-        var definition: AgentDefinition
-        var source: String?
+    /// Takes other settings, for what is asked from now on.
+    func apply(_ config: SupervisorConfig, ceilings: AgentCeilings) {
+        operatorDirectory = config.agentsDirectory
+        self.ceilings = ceilings
+    }
+
+    /// Reads every file: how many agents there are, and what is wrong with which file.
+    public func check() -> (agents: Int, problems: [String]) {
+        let all = files(in: shipped) + files(in: operatorDirectory)
+        return (Set(all.map(\.definition.name)).count, read.problems)
     }
 
     private func file(_ name: String, in directory: String?) -> AgentFile? {
@@ -230,26 +238,7 @@ public actor AgentCatalog {
     }
 
     private func files(in directory: String?) -> [AgentFile] {
-        guard let directory else { return [] }
-        let names: [String]
-        do {
-            names = try FileManager.default.contentsOfDirectory(atPath: directory)
-        } catch {
-            logger.warning("agents cannot be read: \(directory): \(error.localizedDescription)")
-            return []
-        }
-        return names.filter { $0.hasSuffix(".yaml") }.sorted().prefix(1000).compactMap { name in
-            let path = directory + "/" + name
-            do {
-                let text = try String(contentsOfFile: path, encoding: .utf8)
-                let definition = try AgentDefinition(yaml: text, file: path)
-                let source = definition.source.map { $0.hasPrefix("/") ? $0 : directory + "/" + $0 }
-                return AgentFile(definition: definition, source: source)
-            } catch {
-                logger.warning("agent file ignored: \(error)")
-                return nil
-            }
-        }
+        directory.map { read.files(in: $0, logger: logger) } ?? []
     }
 
     /// The file's version: the newest one, or a new one when file or source have changed.

@@ -252,13 +252,16 @@ extension SessionDriver {
         closeNetwork()
         attachAttempts = 0
         guard sandbox != nil, record.phase.isLive else { return }
+        let process = sandbox.flatMap(processOfThisBoot)
+        let isStop = process.map { context.host.wasStopped($0) } ?? false
         if let box = sandbox { try? await killInit(box) }
         sandbox?.process = nil
+        let what = isStop ? "The launcher was stopped" : cause
         await advance(
             .sandboxLost(
                 .init(
-                    code: "sandbox_lost",
-                    message: "\(cause) while the agent was answering; send the message again")))
+                    code: isStop ? "stopped" : "sandbox_lost",
+                    message: "\(what) while the agent was answering; send the message again")))
     }
 
     /// For file transfers: a connection, started where need be.

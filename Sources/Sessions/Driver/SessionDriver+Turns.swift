@@ -151,6 +151,7 @@ extension SessionDriver {
         if events.contains(where: { $0.type == .messageDelta }) { FaultPoint.turnStreamed() }
         if events.contains(where: { $0.type.isTerminal }) { FaultPoint.turnEnded() }
         storageFailure = nil
+        for event in events where event.type.isTerminal { logFailure(event) }
         if let logOffset { try? link?.acknowledge(logOffset) }
         if next.phase != .active { ceilingTask?.cancel() }
         await act(actions)
@@ -162,6 +163,12 @@ extension SessionDriver {
                         message:
                             "The answer is longer than \(context.limits.maximumTurnOutput) bytes")))
         }
+    }
+
+    /// The code only: a message may have what the agent said.
+    private func logFailure(_ event: WireEvent) {
+        guard let code = event.error?.code, let turn = event.turn else { return }
+        log(.info, "turn \(turn) failed: \(code)", cause: code)
     }
 
     private func store(

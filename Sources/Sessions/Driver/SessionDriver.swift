@@ -12,11 +12,13 @@ struct DriverContext: Sendable {
     let clock: any SessionClock
     let hub: EventHub
     let deadlines: DeadlineTable
-    let limits: SessionLimits
+    let shared: SharedLimits
     let gateway: EgressGateway
     let meters: MeterTable
     let secrets: SecretKeeper
     let logger: Logger
+
+    var limits: SessionLimits { shared.current }
 }
 
 /// What a session's driver can be asked; one at a time, in order.
@@ -180,10 +182,15 @@ actor SessionDriver {
     /// Milliseconds of the boot clock.
     var now: UInt64 { context.clock.boot.nanoseconds / 1_000_000 }
 
-    func log(_ level: Logger.Level, _ message: String) {
+    /// `cause`: a stable code, for whoever searches the log.
+    func log(_ level: Logger.Level, _ message: String, cause: String? = nil) {
+        var metadata: Logger.Metadata = [
+            "session": "\(id.short)", "session_id": "\(id)", "agent": "\(record.agentName)",
+        ]
+        if record.lastTurn > 0 { metadata["turn"] = "\(record.lastTurn)" }
+        if let cause { metadata["cause"] = "\(cause)" }
         context.logger.log(
-            level: level, "\(TerminalText.neutralised(message))",
-            metadata: ["session": "\(id.short)"])
+            level: level, "\(TerminalText.neutralised(message))", metadata: metadata)
     }
 
     /// Commits and makes the result visible to readers. On failure nothing in memory has changed.

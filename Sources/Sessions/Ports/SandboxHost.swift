@@ -21,6 +21,8 @@ public protocol SandboxHost: Sendable {
     func usage(session: String) async throws(SandboxError) -> SandboxUsage
     /// Bytes in the session's workspace and home.
     func measure(session: String) async throws(SandboxError) -> UInt64
+    /// Whether every sandbox was ended in order, as somebody had asked, after this one had started.
+    func wasStopped(_ process: ProcessIdentity) -> Bool
     /// Sessions that have a tree on disk.
     func list() async throws(SandboxError) -> [String]
 }
