@@ -299,6 +299,33 @@ def test_key_file(suite):
         world.check_alive()
 
 
+def test_key_from_the_service_manager(suite):
+    """As systemd hands it over: no file is made, one of another size stops the start with a reason."""
+    with started(suite) as (world, values):
+        world.kill()
+        os.unlink(os.path.join(world.state, "secrets.key"))
+        directory = os.path.join(world.dir, "credentials")
+        os.mkdir(directory, 0o755)
+        own = world.environment
+        world.environment = lambda fault=None: {**own(fault), "CREDENTIALS_DIRECTORY": directory}
+        credential = world.write(os.path.join(directory, "superserve-secrets.key"), "k" * 32, 0o600)
+        world.start()
+        check("unreadable" in world.cli("secrets", "list", "keyed").stdout, "sealed with another key")
+        set_key(world, "keyed", "OPENAI_API_KEY", values["OPENAI_API_KEY"])
+        with world.session("keyed") as session:
+            world.sh(session, CURL + "$OPENAI_BASE_URL/by-credential")
+        equal(origin(suite).keys("/v1/by-credential"), [f"Bearer {values['OPENAI_API_KEY']}"])
+        check(not os.path.exists(os.path.join(world.state, "secrets.key")), "a file was made")
+        world.kill()
+        world.write(credential, "k" * 31, 0o600)
+        try:
+            world.start()
+        except harness.Failure as error:
+            check("31 bytes" in str(error), str(error))
+        else:
+            raise harness.Failure("it starts with a credential of 31 bytes")
+
+
 # The proof
 
 def files_with(needles, directory):
