@@ -2,7 +2,7 @@
 # The Debian package on a Debian with systemd, in a virtual machine whose disk stays over a restart: installed, used,
 # upgraded, broken in several ways, restarted, backed up, moved, removed and purged, by the commands of docs/operations.md.
 #
-#   Tests/VM/package.sh [--deadline SECONDS]
+#   Tests/VM/package.sh [--deadline SECONDS] [--only REGEX]
 #
 # The package is made of the programs of .build/debug or SUPERSERVE_BIN; lintian looks at it where it is installed.
 set -uo pipefail
@@ -16,12 +16,19 @@ repository=$(cd "$here/../.." && pwd -P)
 say() { printf 'package: %s\n' "$*"; }
 die() { printf 'Error: %s\n' "$*" >&2; exit 1; }
 
-deadline=1800
-if [ "${1:-}" = --deadline ]; then deadline=${2:?}; fi
+deadline=1800 only=''
+while [ $# -ge 2 ]; do
+    case $1 in
+    --deadline) deadline=$2 ;;
+    --only) only=$2 ;;
+    *) die "unknown option '$1'" ;;
+    esac
+    shift 2
+done
 work=$(mktemp -d /var/tmp/superserve-vm.XXXXXX) || exit 1
 cleanup+=("rm -rf '$work'")
 # shellcheck disable=SC2034 # for machine.sh
-all=false only='' mode=package
+all=false mode=package
 # shellcheck source=Tests/VM/machine.sh
 . "$here/machine.sh"
 
