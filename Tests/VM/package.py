@@ -250,7 +250,7 @@ class Package:
 
     def a_member_talks_without_set_up(self):
         lines = superserve("run", "shell", "echo kept | tee file; id -u; cat /proc/self/cgroup", "--single").splitlines()
-        equal(lines[:3], ["kept", "1000", "0::/"], "what the agent says")
+        equal([*lines[:2], lines[-1]], ["kept", "1000", "0::/"], "what the agent says")
         found = json.loads(superserve("sessions", "list", "--json"))["sessions"]
         equal(len(found), 1, "sessions")
         self.id = found[0]["id"]
@@ -513,7 +513,7 @@ class Package:
         for path in ("/etc/subuid", "/etc/subgid", "/etc/passwd", "/etc/group"):
             with open(path, encoding="utf-8") as file:
                 check("superserve" not in file.read(), f"{path} still names superserve")
-        equal(run("systemctl", "list-unit-files", "--no-legend", "--plain", "superserve*").strip(), "", "units")
+        equal(fails("systemctl", "list-unit-files", "--no-legend", "--plain", "superserve*").strip(), "", "units")
 
     def moves_by_the_document(self):
         run("cp", *glob.glob(f"{PAYLOAD}/packages/next/*.deb"), "/srv/backup/")
