@@ -49,7 +49,9 @@ struct ReloadTests {
         try await World.with { world, supervisor in
             let first = try await supervisor.create(
                 agent: "bot", idleTimeout: nil, caller: world.alice)
-            let config = try SupervisorConfig(yaml: "idle_timeout: 77\nmax_message: 1KiB", file: "")
+            let agents = world.directory.appending(path: "agents").path
+            let config = try SupervisorConfig(
+                yaml: "idle_timeout: 77\nmax_message: 1KiB\nagents_directory: \(agents)", file: "")
             await supervisor.apply(
                 config, ceilings: AgentCeilings(mounts: [], roots: [], forbidden: []))
             let second = try await supervisor.create(

@@ -13,7 +13,7 @@ export SUPERSERVE_BIN=$payload/bin PATH=$payload/bin:/usr/local/sbin:/usr/local/
 export PYTHONDONTWRITEBYTECODE=1 SUPERSERVE_TEST_SLOWNESS=$slowness
 case $mode in
 tests) ;;
-package) exec python3 Tests/VM/package.py ;;
+package) exec python3 Tests/VM/package.py "$only" ;;
 *) exec python3 Tests/VM/power_cut.py "$mode" ;;
 esac
 work=$(mktemp -d)

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """In the VM: the Debian package from its installation to its purge. Two starts of one machine, on one disk.
 
+    package.py [REGEX]      only steps whose names match
+
 The commands of docs/operations.md are taken from there and followed literally. Prints a line a check, `N passed, N failed`
 and `the VM is done`. What a step shows beside is indented.
 """
@@ -248,7 +250,7 @@ class Package:
 
     def a_member_talks_without_set_up(self):
         lines = superserve("run", "shell", "echo kept | tee file; id -u; cat /proc/self/cgroup", "--single").splitlines()
-        equal(lines[:3], ["kept", "1000", "0::/"], "what the agent says")
+        equal([*lines[:2], lines[-1]], ["kept", "1000", "0::/"], "what the agent says")
         found = json.loads(superserve("sessions", "list", "--json"))["sessions"]
         equal(len(found), 1, "sessions")
         self.id = found[0]["id"]
@@ -333,8 +335,8 @@ class Package:
     def stop_of_the_target(self):
         turn = Turn(self.id)
         run("systemctl", "stop", "superserve.target")
-        for unit in (LAUNCHER, SUPERVISOR):
-            equal(show(unit, "ActiveState"), "inactive", unit)
+        for unit in (LAUNCHER, SUPERVISOR):  # the command waits for the target alone
+            eventually(lambda unit=unit: show(unit, "ActiveState") == "inactive", f"{unit} stops", 60)
         equal(agents_of_sessions(), set(), "processes of agents")
         run("systemctl", "start", "superserve.target")
         eventually(answers, "the supervisor", 60)
@@ -511,7 +513,7 @@ class Package:
         for path in ("/etc/subuid", "/etc/subgid", "/etc/passwd", "/etc/group"):
             with open(path, encoding="utf-8") as file:
                 check("superserve" not in file.read(), f"{path} still names superserve")
-        equal(run("systemctl", "list-unit-files", "--no-legend", "--plain", "superserve*").strip(), "", "units")
+        equal(fails("systemctl", "list-unit-files", "--no-legend", "--plain", "superserve*").strip(), "", "units")
 
     def moves_by_the_document(self):
         run("cp", *glob.glob(f"{PAYLOAD}/packages/next/*.deb"), "/srv/backup/")
@@ -552,8 +554,13 @@ class Package:
 
 def main():
     package = Package()
+    only = re.compile(sys.argv[1] if len(sys.argv) > 1 else "")
     passed = failed = 0
     for step in package.second() if os.path.exists(NOTES) else package.first():
+        # What everything else begins with is not left out.
+        if step not in (package.installs_by_the_document, package.a_member_talks_without_set_up,
+                        package.comes_back_after_a_restart_of_the_machine) and not only.search(step.__name__):
+            continue
         began = time.monotonic()
         try:
             step()
