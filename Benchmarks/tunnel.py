@@ -6,7 +6,8 @@
 One server on loopback, one client program. The client runs on the host (direct, and through tinyproxy), and in a session
 (through its proxy by CONNECT). Prints MB/s of one connection and of 100 together, the milliseconds from the beginning of
 a new connection to one byte of answer, and from one byte to the next one's answer on a connection that stays. Each round
-measures all of them; medians over the rounds are printed, with their ratio to the direct way.
+measures all of them; medians over the rounds are printed, with their ratio to the direct way. Last come the processor's
+times that the proxies themselves took, which do not depend on what else the machine is doing.
 """
 
 import argparse
@@ -119,7 +120,8 @@ def tinyproxy(directory):
     path = os.path.join(directory, "tinyproxy.conf")
     with open(path, "w") as file:
         file.write(f"Port {port}\nListen 127.0.0.1\nMaxClients 200\nLogLevel Critical\nTimeout 600\n")
-    process = subprocess.Popen([program, "-d", "-c", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([program, "-d", "-c", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               start_new_session=True)  # as superserved: the kernel shares time between sessions
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
@@ -129,6 +131,22 @@ def tinyproxy(directory):
             time.sleep(0.05)
     process.kill()
     raise SystemExit("tinyproxy does not start")
+
+
+def processor_seconds(pid):
+    """Of user and system time (proc(5), /proc/pid/stat)."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def show_costs(costs, megabytes, requests, rounds):
+    for kind, unit, factor in (("bytes", "s a GB", 1000 / (2 * megabytes * rounds)),
+                               ("delay", "ms a connection", 1000 / (requests * rounds)),
+                               ("kept", "ms a byte there and back", 1000 / (requests * rounds))):
+        for way in ("tinyproxy", "superserve"):
+            if (way, kind) in costs:
+                print(f"processor time: {way:12} {costs[way, kind] * factor:8.3f} {unit}")
 
 
 def show(title, unit, found):
@@ -156,6 +174,7 @@ def compare(options, port):
         process, other = tinyproxy(directory)
         if process:
             stack.callback(lambda: (process.kill(), process.wait()))
+        costs, pids = {}, {"superserve": world.process.pid, **({"tinyproxy": process.pid} if process else {})}
         ways = {"direct": ("direct", False)}
         if other:
             ways["tinyproxy"] = (other, False)
@@ -164,10 +183,13 @@ def compare(options, port):
         def measure(way, *words):
             proxy, inside = ways[way]
             command = ["python3", "/agent/client.py" if inside else client, proxy, "127.0.0.1", str(port), *map(str, words)]
+            before = processor_seconds(pids[way]) if way in pids else 0
             if inside:
                 text = world.ask(session, " ".join(command))
             else:
                 text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            if way in pids:
+                costs[way, words[0]] = costs.get((way, words[0]), 0) + processor_seconds(pids[way]) - before
             return [float(word) for word in text.split()]
 
         size = options.megabytes * 1000 * 1000
@@ -188,6 +210,7 @@ def compare(options, port):
         show("The same, p99", "ms", late)
         show(f"One byte there and back on a connection that stays, p50 of {options.requests}", "ms", kept)
         show("The same, p99", "ms", kept_late)
+        show_costs(costs, options.megabytes, options.requests, options.rounds)
         if not process:
             print("tinyproxy is not installed (apt-get install tinyproxy)")
 
