@@ -40,7 +40,6 @@ NAMES = {
     "six.example": [("AAAA", WEB6)], "both.example": [("A", WEB), ("AAAA", WEB6)],
     "tools.example": [("A", TOOLS)], "tools6.example": [("AAAA", TOOLS6)],
     "alias.example": [("CNAME", "www.example")],
-    "model.example": [("A", MODEL)], "mirror.example": [("A", WEB)],
     "api.example": [("A", TOOLS)], "caught.example": [("A", TOOLS)],
     "private.good.example": [("A", "10.9.8.7")], "metadata.good.example": [("A", "169.254.169.254")],
     "loopback.good.example": [("A", "127.0.0.1")], "self.good.example": [("A", HOST4)],
@@ -53,6 +52,7 @@ NAMES = {
     "mixed.good.example": [("A", "10.9.8.7"), ("A", WEB)],
     "denied.good.example": [("A", WEB)], "intodenied.good.example": [("A", OTHER)],
     "dead.good.example": [("A", "203.0.113.99")],
+    "model.example": [("A", MODEL)], "mirror.example": [("A", WEB)],
     "many.good.example": [("A", f"10.9.8.{n}") for n in range(1, 40)],
 }
 

@@ -28,9 +28,11 @@ import internet  # noqa: E402
 import setting  # noqa: E402
 
 MODULES = ["test_reach", "test_bypass", "test_names", "test_load", "test_restart", "test_edit", "test_robust",
-           "test_assistant", "test_real_programs", "test_mirror", "test_budget", "test_fairness",
-           "test_secrets", "test_intercept"]
+           "test_budget", "test_fairness", "test_secrets", "test_intercept"]
 INSIDE = "SUPERSERVE_NETWORK_TEST"
+
+# With models, packages and repositories on the other side.
+MODULES += ["test_assistant", "test_real_programs", "test_mirror"]
 
 
 class Suite:
