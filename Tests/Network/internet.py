@@ -85,13 +85,13 @@ class Internet:
     """Made once for all tests."""
 
     def __init__(self):
+        # One with a key, in clear and over TLS, and one of this host, which wants none.
+        self.model, self.local_model = model.Model("sk-test-0123456789"), model.Model(None)
         self.stack = contextlib.ExitStack()
         self.record = servers.Record()
         self.names = servers.Names(self.record)
         self.names.table.update(NAMES)
         self.held = servers.Held()
-        # One with a key, in clear and over TLS, and one of this host, which wants none.
-        self.model, self.local_model = model.Model("sk-test-0123456789"), model.Model(None)
         self.counted = servers.Counted()
 
     def __enter__(self):
