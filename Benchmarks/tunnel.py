@@ -223,10 +223,12 @@ def main():
     parser.add_argument("--bin", default=os.path.join(HERE, "../.build/release"))
     options = parser.parse_args()
     os.environ["SUPERSERVE_BIN"] = os.path.abspath(options.bin)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves nothing running
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     port = listener.getsockname()[1]
     server = os.fork()
     if server == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         serve(listener)
     listener.close()
     try:
