@@ -155,12 +155,19 @@ void csandbox_group_kill(int cgroup_fd, const char *session) {
     if (top >= 0) (void)csandbox_group_write(top, "cgroup.kill", "1");
 }
 
+// A session between two agents has an empty `agent`, which must stay: all of it goes, or nothing.
+static bool is_populated(int top) {
+    char events[256];
+    return csandbox_group_read(top, "cgroup.events", events, sizeof events) < 0 ||
+           strstr(events, "populated 0") == NULL;
+}
+
 void csandbox_group_remove(int cgroup_fd, const char *session) {
     CSANDBOX_AUTO_FD int top = cgroup_fd < 0 ? -1 : open_directory(cgroup_fd, session);
-    if (top < 0) return;
+    if (top < 0 || is_populated(top)) return;
     (void)unlinkat(top, "agent", AT_REMOVEDIR);
     (void)unlinkat(top, "init", AT_REMOVEDIR);
-    (void)unlinkat(cgroup_fd, session, AT_REMOVEDIR); // EBUSY while a process is in it
+    (void)unlinkat(cgroup_fd, session, AT_REMOVEDIR);
 }
 
 // Calls `act` for each session's group.

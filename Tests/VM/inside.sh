@@ -55,7 +55,7 @@ suite "conversation, user's service" 300 su --login "$account" --command \
     --setenv=SUPERSERVE_BIN=$SUPERSERVE_BIN python3 $payload/Tests/VM/conversation.py --group own"
 if wanted "conversation, root"; then counted "conversation, root" root_service; fi
 # Each limit for real; its own units, whose groups nobody else is in.
-suite limits 900 python3 Tests/VM/limits.py
+suite limits 900 python3 -u Tests/VM/limits.py
 # Minutes each on an emulated processor, and about resources more than about the kernel.
 some=(-x test_limits -x hostile_trees -x throughput -x temporary_space -x fork_away
     -k test_isolation -k test_measures -k group -k adopted -k outlive)

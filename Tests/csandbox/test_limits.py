@@ -159,6 +159,8 @@ def test_a_tree_left_by_a_crash_is_swept(world):
         fresh.launcher.ask(wire.LAUNCHER_HELLO)
         wait_until(lambda: not set(old) & set(os.listdir(top)))
         assert session.alive() and processes(group, "init") == [session.pid]
+        # Empty as its agent's group is, it is in use.
+        assert session.connect().run(1, ["true"], ENV)[0][0] == 0
 
 
 def test_kill_reaches_a_frozen_session(world):
