@@ -44,7 +44,8 @@ unsigned csandbox_group_enable(int dir_fd, int *error) {
     char available[512], change[32];
     unsigned enabled = 0;
     *error = 0;
-    if (csandbox_group_read(dir_fd, "cgroup.controllers", available, sizeof available) < 0) return 0;
+    if (csandbox_group_read(dir_fd, "cgroup.controllers", available, sizeof available) < 0)
+        return 0;
     // One by one: a controller that cannot be had must not cost the others.
     for (unsigned i = 0; csandbox_group_controllers[i] != NULL; i++) {
         if (!csandbox_group_has_word(available, csandbox_group_controllers[i])) continue;
