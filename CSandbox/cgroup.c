@@ -145,7 +145,7 @@ static void note_missing(struct csandbox_keeper *keeper, int own, const char *gr
     if (error == EBUSY) {
         name_occupant(own, occupant, sizeof occupant);
         (void)snprintf(keeper->cgroup_note, sizeof keeper->cgroup_note,
-                       "other processes sit in the control group %.100s%s: start the supervisor as "
+                       "other processes sit in the control group %.70s%.48s: start the supervisor as "
                        "a service of its own (Delegate=yes)", group, occupant);
         return;
     }
