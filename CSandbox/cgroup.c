@@ -145,8 +145,8 @@ static void note_missing(struct csandbox_keeper *keeper, int own, const char *gr
     if (error == EBUSY) {
         name_occupant(own, occupant, sizeof occupant);
         (void)snprintf(keeper->cgroup_note, sizeof keeper->cgroup_note,
-                       "other processes sit in the control group %.70s%.48s: start the supervisor as "
-                       "a service of its own (Delegate=yes)", group, occupant);
+                       "other processes sit in the control group %.70s%.48s: start the supervisor "
+                       "as a service of its own (Delegate=yes)", group, occupant);
         return;
     }
     char available[256] = "";
@@ -157,7 +157,7 @@ static void note_missing(struct csandbox_keeper *keeper, int own, const char *gr
                    available, error != 0 ? ": " : "", error != 0 ? strerror(error) : "");
 }
 
-// Files that appear when controllers are passed on belong to whoever does it: those of the sessions'
+// Files that appear when controllers are passed on belong to whoever does it: those of sessions'
 // groups must be the service's, which writes the limits, here for sessions that live already.
 static unsigned enable_sessions(const struct csandbox_keeper *keeper, int sessions, int *error) {
     const int changed = csandbox_keeper_become_service(keeper);

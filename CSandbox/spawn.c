@@ -155,9 +155,9 @@ static int clone_child(const struct csandbox_spawn_inputs *inputs, int ends[2], 
         .exit_signal = SIGCHLD,
     };
     if (inputs->group->init_fd >= 0) {
-        arguments.flags &= ~(uint64_t)CLONE_NEWCGROUP; // the child makes it, see hide_groups
+        arguments.flags &= ~(__u64)CLONE_NEWCGROUP; // the child makes it, see hide_groups
         arguments.flags |= CLONE_INTO_CGROUP;
-        arguments.cgroup = (uint64_t)inputs->group->init_fd;
+        arguments.cgroup = (__u64)inputs->group->init_fd;
     }
     // The child's mounts are a copy of the template's only if it is born there.
     if (setns(inputs->template_ns_fd, CLONE_NEWNS) < 0)
