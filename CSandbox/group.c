@@ -127,7 +127,11 @@ int csandbox_group_make(int cgroup_fd, const char *session, const struct csandbo
             (void)snprintf(group->note, sizeof group->note, "control group of the session: %s",
                            strerror(-result));
     }
-    if (limits == NULL) return 0;
+    if (limits == NULL) {
+        if (host_note[0] != '\0' && result < 0)
+            (void)snprintf(group->note, sizeof group->note, "%s", host_note);
+        return 0;
+    }
     const uint64_t missing = wanted_limits(limits) & ~group->enforced;
     if (missing == 0) {
         group->note[0] = '\0';

@@ -50,9 +50,9 @@ struct csandbox_field {
 enum csandbox_frame_type {
     // supervisor -> launcher (each answered by OK or FAILED with the same request number)
     CSANDBOX_LAUNCHER_HELLO = 1,   // {} -> OK {BLOCKS, PID, START_TIME, STATE_DIR, ENFORCED, DETAIL?}: how
-                                   //   many id blocks there are, and whose sessions these are: a supervisor with another state
-                                   //   directory must not ask for anything else; ENFORCED: limits that this
-                                   //   host can enforce; DETAIL: why not all of them
+                                   //   many id blocks there are, and whose sessions these are: a supervisor
+                                   //   with another state directory must not ask for anything else; ENFORCED:
+                                   //   limits that this host can enforce; DETAIL: why not all of them
     CSANDBOX_LAUNCHER_PREPARE = 2, // {SESSION, BLOCK}: makes sessions/<SESSION>/{workspace,home}; fine if there
     CSANDBOX_LAUNCHER_SPAWN = 3,   // {SESSION, BLOCK, NONCE, SOURCE?, ROOT?, MOUNT*, LINGER?,
                                    //    LOOSEN*, NETWORK?, PORT*, LIMITS?}

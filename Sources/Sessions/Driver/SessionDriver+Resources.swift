@@ -86,10 +86,8 @@ extension SessionDriver {
 
     private static let fastestWatch = Duration.milliseconds(50)
     private static let slowestWatch = Duration.milliseconds(500)
-    /// Where nobody waits for an answer.
-    private static let idleWatch = Duration.seconds(5)
     /// Where nobody can tell whether anything runs.
-    private static let blindWatch = Duration.seconds(30)
+    private static let blindWatch = Duration.seconds(2)
 
     /// Fails the turn, or ends what runs beside it, where a limit is exceeded.
     func checkResources() async {
@@ -107,8 +105,8 @@ extension SessionDriver {
         let isBusy = turn?.outcome == nil && record.phase == .active
         // Nothing runs, so nothing is used; the next turn looks again.
         if !isBusy, usage.isPopulated == false { return }
-        let idle = usage.isPopulated == true ? Self.idleWatch : Self.blindWatch
-        let rest = isBusy ? wait : idle
+        let isWorking = isBusy || usage.isPopulated == true
+        let rest = isWorking ? wait : max(wait, Self.blindWatch)
         later(.resources(token: resourceToken), after: max(rest, cost * 9))
     }
 
