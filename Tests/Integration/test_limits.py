@@ -34,7 +34,8 @@ def test_disk_is_watched(world):
     session = limited(world, "writer", "disk: 32MiB")
     equal(world.ask(session, "head -c 20000000 /dev/zero > small; echo fits"), "fits\n")
     began = time.monotonic()
-    message = failed(world.say(session, "echo x > kept; dd if=/dev/zero of=big bs=1M count=4000; sleep 600"), "disk_full")
+    events = world.say(session, "echo x > kept; dd if=/dev/zero of=big bs=1M count=4000; sleep 600")
+    message = failed(events, "disk_full")
     check("32MiB" in message and "delete" in message, message)
     tree = int(subprocess.run(["du", "-sB1", world.tree(session)], check=True, capture_output=True, text=True,
                               ).stdout.split()[0]) if os.geteuid() == 0 else 0
@@ -173,8 +174,8 @@ def test_ceilings_of_deployed_agents(world):
     world.start()
     project = os.path.join(world.dir, "project")
     os.mkdir(project)
-    for text, expected in (("limits: {memory: 2GiB}", "'limits': memory is 2GiB, more than the 1GiB of 'allowed_limits'"),
-                           ("turn_timeout: 2h", "'turn_timeout' is 7200s, more than the 3600s of 'allowed_limits'")):
+    for text, expected in (("limits: {memory: 2GiB}", "'limits': memory is 2GiB, more than the 1GiB of"),
+                           ("turn_timeout: 2h", "'turn_timeout' is 7200s, more than the 3600s of")):
         world.write(os.path.join(project, "superserve.yaml"), f"name: mine\n{EXEC}{text}\n")
         done = world.cli("deploy", project, user=member)
         check(done.returncode != 0 and expected in done.stderr, done.stderr)
