@@ -1,4 +1,5 @@
 import API
+import Sandbox
 import Settings
 import Storage
 import Testing

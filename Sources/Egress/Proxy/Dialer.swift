@@ -92,6 +92,7 @@ struct Dialer: Sendable {
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelOption(.socketOption(.so_keepalive), value: 1)
             .channelOption(.writeBufferWaterMark, value: EgressGateway.waterMark)
+            .channelOption(.maxMessagesPerRead, value: EgressGateway.readsInARow)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let gate = FlowGate(isHeld: true, session.turns(on: channel.eventLoop))

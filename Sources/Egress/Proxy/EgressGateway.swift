@@ -37,6 +37,9 @@ public final class EgressGateway: Sendable {
     /// Bytes that one direction of a tunnel may hold before the other side is not read any more.
     static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(low: 64 << 10, high: 256 << 10)
 
+    /// Calls of recv(2) for a connection before others have their turn; each gives 64 KiB at most.
+    static let readsInARow: UInt = 1
+
     let options: Options
     let dialer: Dialer
     /// What sessions tried, and what came of it.
@@ -108,6 +111,7 @@ public final class EgressGateway: Sendable {
         ClientBootstrap(group: group.next())
             .channelOption(.allowRemoteHalfClosure, value: true)
             .channelOption(.writeBufferWaterMark, value: Self.waterMark)
+            .channelOption(.maxMessagesPerRead, value: Self.readsInARow)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     guard session.add(channel) else { throw ChannelError.ioOnClosedChannel }

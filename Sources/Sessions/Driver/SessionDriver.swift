@@ -57,7 +57,7 @@ actor SessionDriver {
     let context: DriverContext
     let agent: AgentVersion
     /// What the session has used of the network.
-    let meter: NetworkMeter
+    nonisolated let meter: NetworkMeter
     nonisolated let mailbox: AsyncStream<SessionCommand>.Continuation
     private let commands: AsyncStream<SessionCommand>
 
