@@ -38,7 +38,8 @@ public struct WireEvent: Codable, Sendable, Hashable {
     /// The turn it belongs to; nil outside of turns.
     public var turn: Int?
     public var time: Date?
-    /// `message.delta`, `status`, `background.output`, `network.*`: text. `run.started`: the user's message.
+    /// `message.delta`, `status`, `background.output`, `network.*`: text. `run.started`: the user's
+    /// message.
     public var content: String?
     /// `run.started`: who wrote it.
     public var user: WireUser?

@@ -308,9 +308,8 @@ public struct Daemon: Sendable {
         try await group.run()
     }
 
-    /// Deadlines twice a second, what was used of the network every two seconds, heartbeats of
-    /// event streams, unfinished endings every ten seconds,
-    /// old archives once an hour.
+    /// Deadlines twice a second, what the network was used for every two, heartbeats of event
+    /// streams, unfinished endings every ten seconds, old archives once an hour.
     private static func housekeeping(
         _ supervisor: Supervisor, _ store: SQLiteStore, _ manager: ServiceManager
     ) async throws {

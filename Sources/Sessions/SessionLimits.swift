@@ -87,8 +87,8 @@ public struct AgentCeilings: Sendable {
         path == ancestor || ancestor == "/" || path.hasPrefix(ancestor + "/")
     }
 
-    /// Why the definition may not be used, or nil; the key of its file comes first, in quotes. `trusted` agents are free of the ceilings, not
-    /// of the forbidden paths.
+    /// Why the definition may not be used, or nil; the key of its file comes first, in quotes.
+    /// `trusted` agents are free of the ceilings, not of the forbidden paths.
     public func objection(to definition: AgentDefinition, trusted: Bool) -> String? {
         for mount in definition.mounts {
             if let text = objection(

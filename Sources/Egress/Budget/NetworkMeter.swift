@@ -41,6 +41,7 @@ public final class NetworkMeter: Sendable {
         }
     }
 
+    /// The store has failed: `unsaved` gives it again.
     public func notSaved() { state.withLock { $0.isSaved = false } }
 
     // MARK: - Counting
