@@ -2,7 +2,7 @@
 
 import os
 
-from harness import check, equal
+from harness import check, equal, eventually
 from secrets_world import new_key, origin, set_key, started
 
 URL = "https://caught.example:8444/v1"
@@ -91,3 +91,83 @@ def test_only_what_is_bound(suite):
             outer = world.sh(other, "cat $SSL_CERT_FILE | tail -n 20")
             check("BEGIN CERTIFICATE" in inner and inner != outer, "each session has an authority of its own")
         world.check_alive()
+
+
+HOSTILE = """python3 - <<'EOF'
+import os, random, socket, ssl
+random.seed(SEED)
+key = os.environ["CAUGHT_KEY"].encode()
+context = ssl.create_default_context()
+name = "caught.example"
+
+def opened():
+    way = random.choice(("connect", "socks", "itself"))
+    if way == "itself":
+        return socket.create_connection((name, 8444), 5)
+    s = socket.create_connection(("127.0.0.1", 3128), 5)
+    if way == "connect":
+        eager = random.random() < 0.3
+        s.sendall(b"CONNECT caught.example:8444 HTTP/1.1\\r\\nHost: caught.example:8444\\r\\n\\r\\n"
+                  + (os.urandom(random.randint(1, 300)) if eager else b""))
+        d = b""
+        while b"\\r\\n\\r\\n" not in d: d += s.recv(1) or b"\\r\\n\\r\\n"
+    else:
+        s.sendall(b"\\x05\\x01\\x00\\x05\\x01\\x00\\x03\\x0e" + name.encode() + (8444).to_bytes(2, "big"))
+    return s
+
+request = b"POST /v1/x HTTP/1.1\\r\\nHost: caught.example:8444\\r\\nAuthorization: Bearer " + key + b"\\r\\n"
+bodies = [b"Content-Length: 5\\r\\n\\r\\nhello",
+          b"Transfer-Encoding: chunked\\r\\n\\r\\n5\\r\\nhello\\r\\n0\\r\\n\\r\\n",
+          b"Content-Length: 900\\r\\n\\r\\nshort", b"Content-Length: 1\\r\\nContent-Length: 2\\r\\n\\r\\nab",
+          b"Transfer-Encoding: gzip\\r\\n\\r\\nzz", b"Upgrade: echo\\r\\nConnection: upgrade\\r\\n\\r\\nearly",
+          b"Range: bytes=0-1\\r\\n\\r\\n", b"X: " + b"y" * 90000 + b"\\r\\n\\r\\n", b"\\r\\n" + request + b"\\r\\n"]
+for number in range(COUNT):
+    try:
+        with opened() as s:
+            s.settimeout(0.3)
+            kind = random.randrange(4)
+            if kind == 0:
+                s.sendall(os.urandom(random.randint(1, 2000)))
+            elif kind == 1:
+                s.sendall(b"\\x16\\x03\\x01\\x02\\x00\\x01\\x00\\x01\\xfc\\x03\\x03"
+                          + os.urandom(random.randint(0, 600)))
+            elif kind == 2:
+                s.sendall(request + random.choice(bodies))
+            else:
+                s.settimeout(5)
+                with context.wrap_socket(s, server_hostname=name) as t:
+                    if random.random() < 0.5:
+                        t.sendall(request + bodies[0])
+                        t.recv(1000)
+                    t.settimeout(0.3)
+                    for _ in range(random.randint(1, 3)):
+                        t.sendall(random.choice((request + random.choice(bodies), os.urandom(500),
+                                                 b"CONNECT a:1 HTTP/1.1\\r\\n\\r\\n")))
+                    if random.random() < 0.5: t.recv(1000)
+            if random.random() < 0.3: s.shutdown(random.choice((1, 2)))
+            if random.random() < 0.5: s.recv(1000)
+    except OSError:
+        pass
+print("done")
+EOF"""
+
+
+def test_hostile_clients(suite):
+    """Random bytes, hellos and requests, cut anywhere, by each way: the supervisor stays, and so does its memory."""
+    with started(suite) as (world, values):
+        session = world.create("caught")
+        world.sh(session, CLIENTS["curl"].replace("PATH", "before"))
+        before = world.memory()
+        count = 4000 if suite.long else 400
+        said = world.sh(session, HOSTILE.replace("SEED", "20261123").replace("COUNT", str(count)))
+        check(said.strip().endswith("done"), said[-500:])
+        keys = origin(suite).keys("/v1/x")
+        check(len(keys) >= count // 20 and set(keys) == {f"Bearer {values['CAUGHT_KEY']}"},
+              f"good ones arrive: {len(keys)} of them, {keys[:3]}")
+        world.check_alive()
+        said = world.sh(session, CLIENTS["curl"].replace("PATH", "after-all"))
+        equal(origin(suite).keys("/v1/after-all"), [f"Bearer {values['CAUGHT_KEY']}"], said)
+        eventually(lambda: world.memory()[1] < before[1] + 20, f"descriptors go back to {before[1]}", 30)
+        grown = world.memory()[0] - before[0]
+        print(f"     {count} connections, {len(keys)} requests; memory grew by {grown >> 10} KiB")
+        check(grown < 60 << 20, f"memory grew by {grown >> 20} MiB")
