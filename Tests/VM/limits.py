@@ -7,6 +7,7 @@ The keeper is a unit of its own, as on a system where superserve is installed. P
 """
 
 import contextlib
+import http.client
 import os
 import pwd
 import re
@@ -126,6 +127,12 @@ def init_of(world, session):
     pids = read(world, session, "init", "cgroup.procs").split()
     equal(len(pids), 1, "processes in init's group")
     return int(pids[0])
+
+
+def answers(world):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return world.get("/healthz").status == 200
+    return False
 
 
 def failed(events, code):
@@ -368,7 +375,7 @@ def separate_one_unit_for_all():
         run("systemd-run", "--quiet", f"--unit={unit}", "--property=Delegate=yes", *environment,
             *world.daemon_arguments())
         world.stack.callback(run, "systemctl", "stop", unit, check_=False)
-        eventually(lambda: os.path.exists(world.socket) and world.get("/healthz").status == 200, "it answers", 60)
+        eventually(lambda: answers(world), "it answers", 60)
         world.agent("plain", EXEC)
         session = world.create("plain")
         equal(world.show(session)["limits"]["not_enforced"], [])
@@ -392,7 +399,7 @@ def separate_plain_user():
         run("su", account, "-c", shell + f"systemd-run --user --quiet --unit=limits --property=Delegate=yes "
             f"{settings} {command}")
         world.stack.callback(run, "su", account, "-c", shell + "systemctl --user stop limits", check_=False)
-        eventually(lambda: os.path.exists(world.socket) and world.get("/healthz").status == 200, "it answers", 60)
+        eventually(lambda: answers(world), "it answers", 60)
         world.agent("plain", EXEC)
         session = world.create("plain")
         shown = world.show(session)["limits"]
