@@ -11,8 +11,9 @@ internal import Synchronization
 public final class GatewayTLS: EgressTLS {
     /// Certificates that are kept for sessions' clients.
     private static let maximumLeaves = 256
-    /// How long the other side may take to agree to the end of a connection.
-    private static let shutdown = TimeAmount.milliseconds(500)
+    /// How long the other side may take to agree to the end of a connection: within what the end of
+    /// a session may take for all of its connections.
+    private static let shutdown = TimeAmount.milliseconds(50)
     private static let leafLife = Duration.seconds(86400)
 
     private struct Leaf {

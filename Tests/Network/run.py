@@ -33,6 +33,9 @@ INSIDE = "SUPERSERVE_NETWORK_TEST"
 
 # With models, packages and repositories on the other side.
 MODULES += ["test_assistant", "test_real_programs", "test_mirror"]
+# These take long, and nothing in them depends on who started the supervisor: with `--user` only where they are asked for.
+ONCE = ["test_load", "test_robust", "test_budget", "test_fairness", "test_intercept", "test_assistant",
+        "test_real_programs", "test_mirror"]
 
 
 class Suite:
@@ -84,8 +87,16 @@ def wanted(suite, label):
     return suite.only in label or (label == "test_bypass.test_table" and suite.only.startswith("test_bypass."))
 
 
+def modules(options):
+    if not options.user or options.only or options.long:
+        return MODULES
+    return [name for name in MODULES if name not in ONCE]
+
+
 def run_tests(suite):
-    for name in MODULES:
+    if modules(suite) != MODULES:
+        print(f"only where root runs the supervisor: {', '.join(ONCE)}", flush=True)
+    for name in modules(suite):
         module = importlib.import_module(name)
         for title, test in list(vars(module).items()):
             label = f"{name}.{title}"
@@ -147,7 +158,7 @@ def pip(python, *words):
     return problem is None
 
 
-def enter(only):
+def enter(options):
     """Runs this program again in namespaces of its own, with what it needs made."""
     programs = tempfile.mkdtemp(prefix="superserve-network-", dir="/tmp")
     try:
@@ -157,7 +168,8 @@ def enter(only):
         subprocess.run(["/usr/bin/python3", "-m", "venv", os.path.join(programs, "venv")], capture_output=True)
         python = os.path.join(programs, "venv/bin/python")
         make_programs(os.path.join(programs, "tools"), python)
-        if only in "test_real_programs" or only.startswith("test_real_programs"):
+        real = "test_real_programs"
+        if real in modules(options) and (options.only in real or options.only.startswith(real)):
             make_real_programs(os.path.join(programs, "real"), python)
         shutil.rmtree(os.path.join(programs, "venv"), ignore_errors=True)
         command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation",
@@ -186,7 +198,7 @@ def main():
         print("0 passed, 0 failed, 1 skipped")
         return 0
     if INSIDE not in os.environ:
-        return enter(options.only)
+        return enter(options)
     programs = os.environ.pop(INSIDE)
     with internet.Internet() as net:
         suite = Suite(net, programs, options)
