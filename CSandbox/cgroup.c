@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define DIRECTORY "superserve-sessions."
 
@@ -233,22 +234,35 @@ static void empty_leaf(int own, int sessions, const char *name) {
         if (*line != '\0') (void)csandbox_group_write(own, "cgroup.procs", line);
 }
 
-void csandbox_cgroup_leave(struct csandbox_keeper *keeper) {
+// False while something of it is still there.
+static bool remove_places(int own, int sessions, const char *name) {
     static const char *const leaves[] = {"launcher", "keeper", "supervisor"};
-    char group[PATH_MAX], name[40];
-    const int sessions = keeper->cgroup_fd;
-    if (sessions < 0) return;
-    CSANDBOX_AUTO_FD int own = open_given_group(group);
-    csandbox_group_sweep(sessions, NULL);
+    (void)csandbox_group_sweep(sessions, NULL);
     csandbox_group_disable(sessions);
-    if (own < 0) return;
     csandbox_group_disable(own); // refused while another supervisor in this group needs them
     for (size_t i = 0; i < sizeof leaves / sizeof leaves[0]; i++) {
         empty_leaf(own, sessions, leaves[i]);
         (void)unlinkat(sessions, leaves[i], AT_REMOVEDIR);
     }
+    return unlinkat(own, name, AT_REMOVEDIR) == 0 || errno == ENOENT;
+}
+
+void csandbox_cgroup_leave(struct csandbox_keeper *keeper) {
+    char group[PATH_MAX], name[40];
+    const int sessions = keeper->cgroup_fd;
+    if (sessions < 0) return;
+    CSANDBOX_AUTO_FD int own = open_given_group(group);
+    if (own < 0) return;
     sessions_name(name, sizeof name, keeper->runtime_path);
-    (void)unlinkat(own, name, AT_REMOVEDIR);
+    // What has been waited for may still count, see csandbox_group_remove.
+    const struct timespec pause = {.tv_nsec = 10 * 1000000};
+    for (unsigned waited_ms = 0; !remove_places(own, sessions, name); waited_ms += 10) {
+        if (waited_ms >= CSANDBOX_LEAVE_MS) {
+            dprintf(2, "superserve-launcher: the control group %s is in use and stays\n", name);
+            return;
+        }
+        nanosleep(&pause, NULL);
+    }
 }
 
 // Below one of the directories: the sessions' first, a group cannot take back before those below.

@@ -122,7 +122,7 @@ int csandbox_group_make(int cgroup_fd, const char *session, const struct csandbo
     if (result < 0) {
         csandbox_group_close(group);
         group->enforced = 0;
-        csandbox_group_remove(cgroup_fd, session);
+        (void)csandbox_group_remove(cgroup_fd, session);
         if (cgroup_fd >= 0)
             (void)snprintf(group->note, sizeof group->note, "control group of the session: %s",
                            strerror(-result));
@@ -142,7 +142,7 @@ int csandbox_group_make(int cgroup_fd, const char *session, const struct csandbo
     char names[96];
     csandbox_limits_names(missing & limits->required, names, sizeof names);
     csandbox_group_close(group);
-    csandbox_group_remove(cgroup_fd, session);
+    (void)csandbox_group_remove(cgroup_fd, session);
     return csandbox_fail(failure, "limits", -result > 0 ? -result : ENOTSUP,
                          "required and not possible here: %s: %.170s", names, group->note);
 }
@@ -167,12 +167,13 @@ static bool is_populated(int top) {
            strstr(events, "populated 0") == NULL;
 }
 
-void csandbox_group_remove(int cgroup_fd, const char *session) {
+bool csandbox_group_remove(int cgroup_fd, const char *session) {
     CSANDBOX_AUTO_FD int top = cgroup_fd < 0 ? -1 : open_directory(cgroup_fd, session);
-    if (top < 0 || is_populated(top)) return;
+    if (top < 0) return true;
+    if (is_populated(top)) return false;
     (void)unlinkat(top, "agent", AT_REMOVEDIR);
     (void)unlinkat(top, "init", AT_REMOVEDIR);
-    (void)unlinkat(cgroup_fd, session, AT_REMOVEDIR);
+    return unlinkat(cgroup_fd, session, AT_REMOVEDIR) == 0;
 }
 
 // Calls `act` for each session's group.
@@ -192,14 +193,18 @@ static void for_each(int cgroup_fd, void (*act)(int cgroup_fd, const char *sessi
 }
 
 static bool (*is_busy)(const char *session); // of the sweep that runs
+static bool swept;
 
 static void remove_idle(int cgroup_fd, const char *session) {
-    if (is_busy == NULL || !is_busy(session)) csandbox_group_remove(cgroup_fd, session);
+    if (is_busy != NULL && is_busy(session)) return;
+    if (!csandbox_group_remove(cgroup_fd, session)) swept = false;
 }
 
-void csandbox_group_sweep(int cgroup_fd, bool (*busy)(const char *session)) {
+bool csandbox_group_sweep(int cgroup_fd, bool (*busy)(const char *session)) {
     is_busy = busy;
+    swept = true;
     for_each(cgroup_fd, remove_idle);
+    return swept;
 }
 
 static void restore(int cgroup_fd, const char *session) {

@@ -30,6 +30,8 @@
 #define CSANDBOX_KILL_SECONDS 10
 #define CSANDBOX_MAP_SECONDS 20 // newuidmap(1) and newgidmap(1), which may ask a directory service
 #define CSANDBOX_SWEEP_MS 200 // between the end of an adopted init and the removal of its group
+#define CSANDBOX_SWEEP_MS_MAX 6400 // while it is not empty: twice as long each time, up to this
+#define CSANDBOX_LEAVE_MS 5000     // for the groups of all, once every process has been waited for
 
 // --- identity.c: who the service is, and the ids that it may hand out ----------------------------
 
@@ -196,9 +198,12 @@ int csandbox_group_make(int cgroup_fd, const char *_Nonnull session,
 void csandbox_group_close(struct csandbox_group *_Nonnull group);
 // SIGKILL to every process in it, frozen ones too.
 void csandbox_group_kill(int cgroup_fd, const char *_Nonnull session);
-void csandbox_group_remove(int cgroup_fd, const char *_Nonnull session);
-// Removes every group without processes, but not those of sessions that `busy` names.
-void csandbox_group_sweep(int cgroup_fd, bool (*_Nullable busy)(const char *_Nonnull session));
+// False while a process is in it. Since Linux 6.18, one that has been waited for counts until it is
+// switched away for the last time: try again soon.
+bool csandbox_group_remove(int cgroup_fd, const char *_Nonnull session);
+// Removes every group without processes, but not those of sessions that `busy` names. False when
+// one is left that has processes.
+bool csandbox_group_sweep(int cgroup_fd, bool (*_Nullable busy)(const char *_Nonnull session));
 // Writes the limits of every group again: the kernel forgets them when controllers are taken back.
 void csandbox_group_restore(int cgroup_fd);
 void csandbox_group_usage(int cgroup_fd, const char *_Nonnull session,

@@ -147,10 +147,7 @@ bool csandbox_job_reaped(struct csandbox_server *server, pid_t pid, int status) 
         csandbox_failure_from_report(&failure, stage, &result.report);
         csandbox_answer_failed(server, done.asker, &failure);
     } else {
-        if (done.type == CSANDBOX_LAUNCHER_DESTROY) {
-            csandbox_socket_remove(server->sockets_fd, done.session);
-            csandbox_group_remove(server->cgroup_fd, done.session);
-        }
+        if (done.type == CSANDBOX_LAUNCHER_DESTROY) csandbox_session_clear(server, done.session);
         csandbox_frame_begin(&server->writer, CSANDBOX_OK, done.asker.request, 0);
         if (done.type == CSANDBOX_LAUNCHER_MEASURE) {
             csandbox_frame_u64(&server->writer, CSANDBOX_TAG_BYTES, result.bytes);

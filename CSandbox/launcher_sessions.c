@@ -69,8 +69,7 @@ bool csandbox_live_reaped(struct csandbox_server *server, pid_t pid, int status)
     if (found == NULL) return false;
     const struct csandbox_live live = *found;
     *found = server->live[--server->live_count];
-    csandbox_socket_remove(server->sockets_fd, live.session);
-    csandbox_group_remove(server->cgroup_fd, live.session);
+    csandbox_session_clear(server, live.session);
     const int64_t wide = status;
     csandbox_frame_begin(&server->writer, CSANDBOX_LAUNCHER_EXITED, 0, 0);
     csandbox_frame_text(&server->writer, CSANDBOX_TAG_SESSION, live.session);
@@ -91,15 +90,29 @@ static bool is_busy(const char *session) {
     return csandbox_session_idle(sweeping, session, NULL, &ignored) < 0;
 }
 
+static void sweep_after(struct csandbox_server *server, unsigned delay_ms) {
+    server->sweep_delay_ms = delay_ms;
+    server->sweep_ns = csandbox_boottime_ns() + delay_ms * 1000000ull;
+}
+
 void csandbox_session_sweep_soon(struct csandbox_server *server) {
-    if (server->cgroup_fd >= 0 && server->sweep_ns == 0)
-        server->sweep_ns = csandbox_boottime_ns() + CSANDBOX_SWEEP_MS * 1000000ull;
+    if (server->cgroup_fd < 0) return;
+    if (server->sweep_ns == 0) sweep_after(server, CSANDBOX_SWEEP_MS);
+    server->sweep_delay_ms = CSANDBOX_SWEEP_MS; // more tries for what has ended now
 }
 
 void csandbox_session_sweep(struct csandbox_server *server) {
     server->sweep_ns = 0;
     sweeping = server;
-    csandbox_group_sweep(server->cgroup_fd, is_busy);
+    if (csandbox_group_sweep(server->cgroup_fd, is_busy)) return;
+    // Some may be those of sessions that an earlier launcher started, and stay: this has an end.
+    if (server->sweep_delay_ms < CSANDBOX_SWEEP_MS_MAX)
+        sweep_after(server, server->sweep_delay_ms * 2);
+}
+
+void csandbox_session_clear(struct csandbox_server *server, const char *session) {
+    csandbox_socket_remove(server->sockets_fd, session);
+    if (!csandbox_group_remove(server->cgroup_fd, session)) csandbox_session_sweep_soon(server);
 }
 
 static void kill_own(struct csandbox_server *server, struct csandbox_live *live,

@@ -145,9 +145,7 @@ static int start(struct csandbox_server *server, const struct request *request,
         .block = request->block,
     };
     if (csandbox_spawn(&inputs, spawned, failure) == 0) return 0;
-    csandbox_socket_remove(server->sockets_fd, request->session);
-    csandbox_group_remove(server->cgroup_fd,
-                          request->session); // a child that was killed leaves it later
+    csandbox_session_clear(server, request->session); // a child that was killed leaves it later
     return -failure->error;
 }
 
@@ -292,8 +290,7 @@ bool csandbox_spawn_reaped(struct csandbox_server *server, pid_t pid, int status
     }
     const struct csandbox_starting ended = *starting;
     release(server, starting);
-    csandbox_socket_remove(server->sockets_fd, ended.session);
-    csandbox_group_remove(server->cgroup_fd, ended.session);
+    csandbox_session_clear(server, ended.session);
     struct csandbox_failure failure = ended.failure;
     if (failure.stage == starting->stage)
         failure.stage = ended.stage; // its text moved with the copy

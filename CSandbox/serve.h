@@ -109,6 +109,7 @@ struct csandbox_server {
     int cgroup_fd;
     const char *_Nonnull cgroup_note; // why limits cannot be enforced; may be empty
     uint64_t sweep_ns; // when groups without processes are looked for; 0: nothing to look for
+    unsigned sweep_delay_ms;
     const char *_Nonnull state_path;
     const char *_Nonnull runtime_path;
     uint64_t blocks;
@@ -189,6 +190,8 @@ void csandbox_kill_expire(struct csandbox_server *_Nonnull server, uint64_t now_
 // Control groups whose sessions this launcher does not know are removed soon, all in one go.
 void csandbox_session_sweep_soon(struct csandbox_server *_Nonnull server);
 void csandbox_session_sweep(struct csandbox_server *_Nonnull server);
+// Removes the socket and the group of a session that has ended, the group later if it must be.
+void csandbox_session_clear(struct csandbox_server *_Nonnull server, const char *_Nonnull session);
 
 // launcher_jobs.c
 bool csandbox_job_has_slot(const struct csandbox_server *_Nonnull server, uint16_t type);

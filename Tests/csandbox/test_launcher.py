@@ -1151,7 +1151,7 @@ def test_groups_of_sessions(world):
             own = [line.strip().partition("::")[2] for line in file if line.startswith("0::")]
         assert own and own[0].endswith(f"/{session.id}/init"), own
         group = group_of(session)
-    assert not os.path.exists(group)
+    wait_until(lambda: not os.path.exists(group))
 
 
 def test_launcher_memory_and_descriptors_stay(world):

@@ -1,10 +1,13 @@
 """Control groups of sessions and the limits in them. Where cgroup v2 has no controllers, everything but their effect
 is tried; what the limits do is tried in the virtual machine (Tests/VM/limits.py)."""
 
+import contextlib
 import errno
 import os
 import signal
 import struct
+import subprocess
+import time
 
 import wire
 from test_launcher import ENV, children, group_of, groups, launcher_pid, need_groups, own_world, refused, wait_until
@@ -51,7 +54,7 @@ def test_agents_and_init_sit_apart(world):
         helpers = wait_until(lambda: [pid for pid in processes(group, "init") if pid != session.pid])
         assert len(helpers) == 1 and sorted(processes(group, "agent")) == sorted(family)
         os.close(frame.fd)
-    assert not os.path.exists(group)
+    wait_until(lambda: not os.path.exists(group))
 
 
 def test_the_agent_has_no_group_to_write(world):
@@ -161,6 +164,35 @@ def test_a_tree_left_by_a_crash_is_swept(world):
         assert session.alive() and processes(group, "init") == [session.pid]
         # Empty as its agent's group is, it is in use.
         assert session.connect().run(1, ["true"], ENV)[0][0] == 0
+
+
+@contextlib.contextmanager
+def lingering(group, seconds):
+    """A process in a session's group that is not the session's, as one that the kernel has not switched away yet."""
+    with subprocess.Popen(["sleep", str(seconds)]) as process:
+        with open(os.path.join(group, "init", "cgroup.procs"), "w", encoding="ascii") as file:
+            file.write(str(process.pid))
+        yield process
+
+
+def test_a_group_goes_after_its_last_process(world):
+    need_groups(world)
+    with own_world(world) as fresh, fresh.session() as session:
+        group = group_of(session)
+        with lingering(group, 1000) as process:
+            os.kill(session.pid, signal.SIGKILL)
+            wait_until(lambda: processes(group, "init") == [process.pid])
+            time.sleep(0.5)  # the first look is over
+            process.kill()
+        wait_until(lambda: not os.path.exists(group))
+
+
+def test_a_keeper_that_ends_waits_for_the_last_process(world):
+    need_groups(world)
+    before = groups()
+    with own_world(world) as fresh, lingering(group_of(fresh.prepare().spawn()), 0.5):
+        fresh.stop_keeper()
+        assert groups() <= before
 
 
 def test_kill_reaches_a_frozen_session(world):
