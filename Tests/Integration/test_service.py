@@ -57,10 +57,14 @@ def end(keeper):
     keeper.wait(60 * SLOWNESS)
 
 
+def go(world, session):
+    equal(world.post(f"/v1/sessions/{session['id']}/messages", {"content": "go", "detach": True}).status, 202, "a turn")
+
+
 def begin_turn(world):
     """A session whose turn runs and has said something."""
     session = world.create("count")
-    equal(world.post(f"/v1/sessions/{session['id']}/messages", {"content": "go", "detach": True}).status, 202)
+    go(world, session)
     eventually(lambda: said(world, session) > 0, "the agent speaks")
     return session
 
@@ -101,7 +105,7 @@ def test_a_launcher_that_somebody_else_starts(world):
     equal(keeper.wait(60 * SLOWNESS), 0, "the keeper's status")
     equal(outcome(world, other), "stopped", "the end of the turn")
     keeper = start_keeper(world, manager)
-    equal(world.post(f"/v1/sessions/{other['id']}/messages", {"content": "go", "detach": True}).status, 202, "again")
+    go(world, other)
 
 
 def test_a_stop_is_known_to_the_next_supervisor(world):

@@ -104,6 +104,10 @@ class Origin:
     def do_away(self, connection, head):
         connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: https://evil.example:8444/\r\nContent-Length: 0\r\n\r\n")
 
+    def do_completions(self, connection, head):
+        body = b'{"model": "test-model", "usage": {"prompt_tokens": 100, "completion_tokens": 5}}'
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
     def do_cut(self, connection, head):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nnot all of it")
         return "end"

@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 
+import secrets_world
 import setting
 from harness import check, equal, eventually
 
@@ -163,6 +164,37 @@ def test_cost(suite):
     equal(used(world, session)["cost"][0], 5 * 1140 + 105 * 1000)
 
 
+def test_requests_with_a_key_count(suite):
+    """What the gateway and an intercepted connection carry is counted like all else; what the policy denies is not."""
+    with secrets_world.started(suite) as (world, values):
+        world.agent("frugal", secrets_world.KEYED + PRICES + "budget: {requests: 4}\n")
+        secrets_world.set_key(world, "frugal", "OPENAI_API_KEY", values["OPENAI_API_KEY"])
+        secrets_world.set_key(world, "frugal", "CLEAR_KEY", values["CLEAR_KEY"])
+        session = world.create("frugal")
+
+        def ask(path, key="OPENAI_API_KEY", base="OPENAI_BASE_URL"):
+            said = world.sh(session, f'curl -sS -m 100 -w " %{{http_code}}" -H "Authorization: Bearer ${key}" ${base}{path}')
+            return said.strip().rsplit(" ", 1)
+
+        equal(ask("/chat/completions")[1], "200")
+        equal(used(world, session)["tokens"], (105, None))
+        equal(used(world, session)["cost"], (100 * 10 + 5 * 100, None))
+        equal(ask("/denied", "CLEAR_KEY", "CLEAR_BASE")[1], "403")
+        equal(used(world, session)["requests"], (1, 4))
+        equal([ask("/paid")[1] for _ in range(3)], ["200"] * 3)
+        body, status = ask("/beyond")
+        equal((status, json.loads(body)["error"]["code"]), ("429", "requests"))
+        check(not secrets_world.origin(suite).has("/beyond"), "a request arrived")
+        raise_to(world, session, "requests=5", "tokens=100")
+        body, status = ask("/beyond")
+        equal((status, json.loads(body)["error"]["code"]), ("429", "tokens"))
+
+
+def saved():
+    """Counts are stored every two seconds."""
+    time.sleep(3)
+
+
 def test_counts_survive_a_kill(suite):
     """`kill -9` of the supervisor loses what two seconds brought at most, and never begins anew."""
     with suite.world() as world:
@@ -171,13 +203,13 @@ def test_counts_survive_a_kill(suite):
         equal(world.call(session, "kept_requests", urls=[f"http://{HOST}/a"] * 10)["statuses"], [200] * 10)
         world.call(session, "spend", way="connect", authority=f"{HOST}:1012", size=1 << 20)
         before = used(world, session)
-        time.sleep(3)
+        saved()
         world.kill()
         world.start()
         after = used(world, session)
         equal(after, before, "three seconds after the last use, nothing is lost")
         equal(world.call(session, "kept_requests", urls=[f"http://{HOST}/a"] * 10)["statuses"], [200] * 10)
-        time.sleep(3)
+        saved()
         lost = []
         for _ in range(3):
             before = used(world, session)
@@ -190,7 +222,7 @@ def test_counts_survive_a_kill(suite):
             check(before["bytes_out"][0] - 200000 <= after["bytes_out"][0] <= told["bytes_out"][0], f"{before} {after} {told}")
             check(after["requests"][0] == 20, f"{after}")
         print(f"     a kill right after 200000 bytes lost {lost} of them")
-        time.sleep(3)
+        saved()
         world.kill()
         world.start()
         statuses = world.call(session, "single_requests", urls=[f"http://{HOST}/a"] * 30)["statuses"]

@@ -241,7 +241,7 @@ struct World {
     static let gateway = EgressGateway(
         .init(
             connectionsPerSession: 1, connections: 1, opened: .init(), proxyPort: 1,
-            logDirectory: ""), threads: 1)
+            logDirectory: ""))
 
     static func with(
         _ agent: String = "command: [x]", _ body: (World, Supervisor) async throws -> Void

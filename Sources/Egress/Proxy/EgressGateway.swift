@@ -44,13 +44,24 @@ public final class EgressGateway: Sendable {
     let dialer: Dialer
     /// What sessions tried, and what came of it.
     public let log: NetworkLog
+    /// Threads that carry data. The kernel shares the processors among them, so more than there are
+    /// processors cost little, and sessions that share none do not wait for each other.
     private let group: MultiThreadedEventLoopGroup
-    private let open = Mutex(0)
+    private let loops: [any EventLoop]
+    private let load: Mutex<Load>
 
-    /// - Parameter threads: that carry data.
-    public init(_ options: Options, threads: Int = 2) {
+    /// Connections that are open or being taken over.
+    private struct Load {
+        var total = 0
+        /// On each event loop.
+        var onLoop: [Int]
+    }
+
+    public init(_ options: Options) {
         self.options = options
-        group = MultiThreadedEventLoopGroup(numberOfThreads: threads)
+        group = MultiThreadedEventLoopGroup(numberOfThreads: max(8, System.coreCount))
+        loops = Array(group.makeIterator())
+        load = Mutex(Load(onLoop: [Int](repeating: 0, count: loops.count)))
         log = NetworkLog(directory: options.logDirectory)
         dialer = Dialer(
             resolver: NameResolver(), hostAddresses: HostAddresses(), opened: options.opened)
@@ -88,27 +99,40 @@ public final class EgressGateway: Sendable {
         }
     }
 
+    /// The event loop with the fewest connections, by its number: for a session that has none open.
+    /// All of its connections go there, so that a busy session keeps one loop busy, not all.
+    func quietLoop() -> Int {
+        load.withLock { load in
+            loops.indices.min { load.onLoop[$0] < load.onLoop[$1] } ?? 0
+        }
+    }
+
     /// Takes over a connected socket of a session; `ended` is called once, when it is closed.
     func adopt(
-        _ descriptor: Int32, for session: SessionEgress,
+        _ descriptor: Int32, for session: SessionEgress, on loop: Int,
         ended: @escaping @Sendable () -> Void
     ) {
-        let isWithin = open.withLock { open in
-            guard open < options.connections else { return false }
-            open += 1
+        let isWithin = load.withLock { load in
+            guard load.total < options.connections else { return false }
+            load.total += 1
+            load.onLoop[loop] += 1
             return true
         }
-        guard isWithin, let (address, port) = Self.localAddress(descriptor) else {
-            if isWithin { open.withLock { $0 -= 1 } }
-            close(descriptor)
-            return ended()
-        }
-        let entry = Entry(address: address, port: port, proxyPort: options.proxyPort)
         let done: @Sendable () -> Void = { [self] in
-            open.withLock { $0 -= 1 }
+            if isWithin {
+                load.withLock { load in
+                    load.total -= 1
+                    load.onLoop[loop] -= 1
+                }
+            }
             ended()
         }
-        ClientBootstrap(group: group.next())
+        guard isWithin, let (address, port) = Self.localAddress(descriptor) else {
+            close(descriptor)
+            return done()
+        }
+        let entry = Entry(address: address, port: port, proxyPort: options.proxyPort)
+        ClientBootstrap(group: loops[loop])
             .channelOption(.allowRemoteHalfClosure, value: true)
             .channelOption(.writeBufferWaterMark, value: Self.waterMark)
             .channelOption(.maxMessagesPerRead, value: Self.readsInARow)

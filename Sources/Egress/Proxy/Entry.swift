@@ -160,25 +160,12 @@ final class TransparentEntry: ChannelInboundHandler, RemovableChannelHandler {
     private func connect(to destination: Destination, _ context: ChannelHandlerContext) {
         isDecided = true
         let record = OpenRecord(.transparent, destination, in: session)
-        if session.secrets.intercepts(destination) {
-            return Interception(
-                destination: destination, client: context.channel, record: record,
-                session: session
-            ).replace(context, early: bytes)
-        }
-        session.connect(context.channel, to: Hop(destination: destination), record) {
-            [self] result in
-            switch result {
-            case .failure(let refusal):
+        Passage(destination: destination, record: record, session: session).open(
+            for: context, early: { [self] in bytes },
+            refuse: { [self] refusal in
                 record.end(refusal)
                 answerRefusal(context)
-            case .success(let upstream):
-                let tunnel = Tunnel(
-                    destination: destination, client: context.channel, upstream: upstream,
-                    record: record, session: session)
-                tunnel.replace(context, early: bytes)
-            }
-        }
+            })
     }
 
     private func refuse(_ refusal: EgressRefusal, _ context: ChannelHandlerContext) {

@@ -28,8 +28,8 @@ final class OpenRecord {
 
     /// A request line, without its query.
     func request(method: String, path: String) {
-        record.method = String(method.prefix(32))
         call = ModelCall()
+        record.method = String(method.prefix(32))
         record.path = String(path.prefix { $0 != "?" && $0 != "#" }.prefix(1024))
     }
 

@@ -95,28 +95,14 @@ final class SOCKSGate: ChannelInboundHandler, RemovableChannelHandler {
         to destination: Destination, _ record: OpenRecord, _ context: ChannelHandlerContext
     ) {
         state = .connecting
-        if session.secrets.intercepts(destination) {
-            state = .done
-            write([5, 0, 0, 1, 0, 0, 0, 0, 0, 0], context)
-            return Interception(
-                destination: destination, client: context.channel, record: record,
-                session: session
-            ).replace(context, early: bytes)
-        }
-        session.connect(context.channel, to: Hop(destination: destination), record) {
-            [self] result in
-            switch result {
-            case .failure(let refusal): refuse(refusal, record, context)
-            case .success(let upstream):
+        Passage(destination: destination, record: record, session: session).open(
+            for: context, early: { [self] in bytes },
+            accept: { [self] in
                 state = .done
                 // The address that was bound is of no use to the client.
                 write([5, 0, 0, 1, 0, 0, 0, 0, 0, 0], context)
-                let tunnel = Tunnel(
-                    destination: destination, client: context.channel, upstream: upstream,
-                    record: record, session: session)
-                tunnel.replace(context, early: bytes)
-            }
-        }
+            },
+            refuse: { [self] in refuse($0, record, context) })
     }
 
     private func refuse(

@@ -38,6 +38,8 @@ public final class SessionEgress: Sendable {
         var turns: [ObjectIdentifier: NIOLoopBound<ReadTurns>] = [:]
         /// Connections that are open or being taken over.
         var open = 0
+        /// Where they are served; chosen anew when there are none.
+        var loop = 0
         var link: Link?
         var admitted: UInt64 = 0
         /// Queries that came before `connected`.
@@ -115,15 +117,17 @@ public final class SessionEgress: Sendable {
 
     /// A connection of the session, as a descriptor that is owned from here on.
     public func take(connection descriptor: Int32) {
-        let isOpen = state.withLock { state in
-            if !state.isClosed { state.open += 1 }
-            return !state.isClosed
+        let loop: Int? = state.withLock { state in
+            guard !state.isClosed else { return nil }
+            if state.open == 0 { state.loop = gateway.quietLoop() }
+            state.open += 1
+            return state.loop
         }
-        guard isOpen else {
+        guard let loop else {
             Glibc.close(descriptor)
             return
         }
-        gateway.adopt(descriptor, for: self) { [weak self] in self?.ended() }
+        gateway.adopt(descriptor, for: self, on: loop) { [weak self] in self?.ended() }
     }
 
     private func ended() {

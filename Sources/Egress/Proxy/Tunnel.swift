@@ -26,26 +26,6 @@ struct Tunnel {
         client.closeFuture.assumeIsolated().whenComplete { _ in record.endOrCut() }
     }
 
-    /// Begins, and puts the tunnel in the place of the handler of `context`, which leaves: it gets
-    /// what the client said before it was there, and the end of it if it has ended already.
-    func replace(_ context: ChannelHandlerContext, early: ByteBuffer) {
-        do {
-            try begin()
-        } catch {
-            return refuse(EgressRefusal(.badAnswer, "\(error)"), answer: nil)
-        }
-        if early.readableBytes > 0 {
-            context.fireChannelRead(NIOAny(early))
-            context.fireChannelReadComplete()
-        }
-        if clientHasEnded { context.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
-        context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
-    }
-
-    private var clientHasEnded: Bool {
-        (try? client.pipeline.syncOperations.handler(type: FlowGate.self))?.inputHasEnded == true
-    }
-
     /// Ends both sides because of what the client said.
     func refuse(_ refusal: EgressRefusal, answer: ByteBuffer?) {
         record.end(refusal)

@@ -22,20 +22,4 @@ struct Interception {
         client.closeFuture.assumeIsolated().whenComplete { [record] _ in record.end() }
         try pipeline.handler(type: FlowGate.self).release()
     }
-
-    /// Begins in the place of the handler of `context`, which leaves; it gets what the client said
-    /// before.
-    func replace(_ context: ChannelHandlerContext, early: ByteBuffer) {
-        do {
-            try begin()
-        } catch {
-            record.end(EgressRefusal(error))
-            return client.close(promise: nil)
-        }
-        if early.readableBytes > 0 {
-            context.fireChannelRead(NIOAny(early))
-            context.fireChannelReadComplete()
-        }
-        context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
-    }
 }
