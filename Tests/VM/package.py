@@ -428,6 +428,37 @@ class Package:
                 file.write(right)
             run("systemctl", "restart", SUPERVISOR)
 
+    def a_master_key_from_systemd(self):
+        """By the document: what is set with it can be read with it only, and nothing of it is in the state directory."""
+        secret, drop_in = "sk-of-the-package-test", "/etc/systemd/system/superserved.service.d"
+        with open(f"{AGENTS}/keyed.yaml", "w", encoding="ascii") as file:
+            file.write("name: keyed\nprotocol: exec\ncommand: [/bin/sh, -c, 'echo ${KEY%-*}']\n"
+                       "secrets: {KEY: {url: 'https://api.example/v1'}}\n")
+        follow("Keys of agents", "/tmp")
+        eventually(answers, "the supervisor", 60)
+        run("superserve", "secrets", "set", "keyed", "KEY", answers=secret + "\n")
+        check(not os.path.exists(f"{STATE}/secrets.key"), "a key file was made")
+        found = [path for path in glob.glob(f"{STATE}/*") if os.path.isfile(path) and secret in self.text(path)]
+        equal(found, [], "files with the value in clear")
+        states = []
+        for _ in range(2):
+            states.append(json.loads(run("superserve", "secrets", "list", "keyed", "--json"))["secrets"][0]["state"])
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{drop_in}/secrets.conf")
+            run("systemctl", "daemon-reload")
+            run("systemctl", "restart", SUPERVISOR)
+        equal(states, ["set", "unreadable"], "with the key and without")
+        run("superserve", "secrets", "delete", "keyed", "KEY")
+        os.unlink(f"{AGENTS}/keyed.yaml")
+        os.unlink("/etc/superserve/secrets.key")
+        os.rmdir(drop_in)
+        run("systemctl", "reload", SUPERVISOR)
+
+    @staticmethod
+    def text(path):
+        with open(path, encoding="latin-1") as file:
+            return file.read()
+
     def journal_has_the_fields(self):
         said = run("journalctl", "--output=json", "--no-pager", f"SUPERSERVE_SESSION={self.id}", "SUPERSERVE_CAUSE=stopped")
         entries = [json.loads(line) for line in said.splitlines()]
@@ -537,8 +568,7 @@ class Package:
             self.stop_after_a_killed_keeper_ends_its_sessions_too, self.stop_of_the_target,
             self.reload_takes_what_is_right, self.reload_refuses_what_is_wrong,
             self.reload_refuses_an_agent_that_is_wrong, self.reload_by_signal, self.a_wrong_configuration_is_no_start,
-            self.a_session_reaches_what_it_may,
-            self.journal_has_the_fields,
+            self.a_session_reaches_what_it_may, self.a_master_key_from_systemd, self.journal_has_the_fields,
             self.exposure_of_the_units, self.the_launchers_exposure_has_reasons,
             self.a_unit_without_notify_socket_is_no_difference, self.monitor_by_the_document, self.nothing_has_failed,
             self.a_turn_runs_when_the_machine_goes_down,
