@@ -57,8 +57,8 @@ if wanted "conversation, root"; then counted "conversation, root" root_service; 
 # Each limit for real; its own units, whose groups nobody else is in.
 suite limits 900 python3 -u Tests/VM/limits.py
 # Minutes each on an emulated processor, and about resources more than about the kernel.
-some=(-x test_isolation.test_limits -x hostile_trees -x throughput -x temporary_space -x fork_away
-    -k test_limits. -k test_isolation -k test_measures -k group -k adopted -k outlive)
+some=(-x test_confinement.test_limits -x hostile_trees -x throughput -x temporary_space -x fork_away
+    -k test_limits. -k test_isolation -k test_confinement -k test_measures -k group -k adopted -k outlive)
 if $all; then some=(); fi
 sandbox=(python3 Tests/csandbox/run.py --launcher bin/superserve-launcher)
 suite "sandbox, plain user" 1800 "${sandbox[@]}" --as-user "$account" "${some[@]}"

@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import wire
-from test_launcher import ENV, children, group_of, groups, launcher_pid, need_groups, own_world, refused, wait_until
+from steps import ENV, children, group_of, groups, launcher_pid, need_groups, own_world, refused, wait_until
 
 MEBI = 1 << 20
 SHOW = "cat /proc/self/cgroup | grep 0::; exec sleep 1000"

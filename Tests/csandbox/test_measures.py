@@ -7,12 +7,11 @@ import json
 import os
 import pathlib
 import re
-import signal
 import subprocess
 import unittest
 
 import world as fixtures
-from test_isolation import ENV, probe
+from steps import ENV, probe
 
 DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / "docs" / "security.md"
 

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import wire
-from test_isolation import ENV
+from steps import ENV
 
 # A wheel made by hand: pip needs nothing of the network to install it.
 WHEEL = """

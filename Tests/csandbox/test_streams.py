@@ -5,7 +5,6 @@ import hashlib
 import os
 import random
 import signal
-import time
 
 import wire
 import world as fixtures
