@@ -7,11 +7,11 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define DIRECTORY "superserve-sessions."
 
@@ -247,6 +247,25 @@ static bool remove_places(int own, int sessions, const char *name) {
     return unlinkat(own, name, AT_REMOVEDIR) == 0 || errno == ENOENT;
 }
 
+// Processes that have been waited for may count for a moment, see csandbox_group_remove.
+static void wait_until_empty(int sessions) {
+    const uint64_t end_ns = csandbox_boottime_ns() + CSANDBOX_LEAVE_MS * 1000000ull;
+    struct pollfd events = {
+        .fd = openat(sessions, "cgroup.events", O_RDONLY | O_CLOEXEC),
+        .events = POLLPRI,
+    };
+    for (;;) {
+        char text[256];
+        const uint64_t now_ns = csandbox_boottime_ns();
+        const ssize_t length = pread(events.fd, text, sizeof text - 1, 0);
+        if (length <= 0 || now_ns >= end_ns) break;
+        text[length] = '\0';
+        if (strstr(text, "populated 0") != NULL) break;
+        (void)poll(&events, 1, (int)((end_ns - now_ns) / 1000000) + 1); // since it was read
+    }
+    if (events.fd >= 0) close(events.fd);
+}
+
 void csandbox_cgroup_leave(struct csandbox_keeper *keeper) {
     char group[PATH_MAX], name[40];
     const int sessions = keeper->cgroup_fd;
@@ -254,15 +273,10 @@ void csandbox_cgroup_leave(struct csandbox_keeper *keeper) {
     CSANDBOX_AUTO_FD int own = open_given_group(group);
     if (own < 0) return;
     sessions_name(name, sizeof name, keeper->runtime_path);
-    // What has been waited for may still count, see csandbox_group_remove.
-    const struct timespec pause = {.tv_nsec = 10 * 1000000};
-    for (unsigned waited_ms = 0; !remove_places(own, sessions, name); waited_ms += 10) {
-        if (waited_ms >= CSANDBOX_LEAVE_MS) {
-            dprintf(2, "superserve-launcher: the control group %s is in use and stays\n", name);
-            return;
-        }
-        nanosleep(&pause, NULL);
-    }
+    if (remove_places(own, sessions, name)) return;
+    wait_until_empty(sessions);
+    if (!remove_places(own, sessions, name))
+        dprintf(2, "superserve-launcher: the control group %s is in use and stays\n", name);
 }
 
 // Below one of the directories: the sessions' first, a group cannot take back before those below.
