@@ -70,8 +70,9 @@ if $all; then
     export SUPERSERVE_WEAK_LAUNCHER=$payload/weak/superserve-launcher
 fi
 suite "attacks, plain user" 3600 python3 Tests/Isolation/run.py --user "$account" "${attacks[@]}"
-modules=(crash users)
-if $all; then modules+=(lifecycle conversation agents bad_input files pressure terminal); fi
+# What kills cost is tried with the package, on a machine of its own.
+modules=(users)
+if $all; then modules+=(crash lifecycle conversation agents bad_input files pressure terminal); fi
 for module in "${modules[@]}"; do
     suite "integration: $module" 1800 python3 Tests/Integration/run.py --only "test_$module"
 done
