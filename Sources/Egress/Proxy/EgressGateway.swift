@@ -38,7 +38,7 @@ public final class EgressGateway: Sendable {
     static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(low: 64 << 10, high: 256 << 10)
 
     /// Calls of recv(2) for a connection before others have their turn; each gives 64 KiB at most.
-    static let readsInARow: UInt = 1
+    static let readsInARow: UInt = 4
 
     let options: Options
     let dialer: Dialer
