@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -43,7 +44,8 @@ class Setting(harness.World):
         super().__enter__()
         source = os.path.join(self.agents, "tools")
         shutil.copytree(self.programs, source, symlinks=True)
-        shutil.copy(os.path.join(HERE, "inside.py"), source)
+        for part in glob.glob(os.path.join(HERE, "inside*.py")):
+            shutil.copy(part, source)
         shutil.copy(os.path.join(self.net.dir, "ca.pem"), source)
         for name, policy in AGENTS.items():
             self.agent(name, AGENT + policy)

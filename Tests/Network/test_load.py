@@ -52,8 +52,8 @@ def test_flat_memory_with_much_through_one_tunnel(suite):
     world = suite.main
     size = (10 << 30) if suite.long else (1 << 30) if suite.user else (2 << 30)
     session = world.session_of("reach")
-    small = "python3 -c 'import sys; sys.path.insert(0, \"/agent\"); import inside; " \
-            "c = inside.reach(\"connect\", \"tools.example:1009\"); c.settimeout(60); c.sendall(b\"{0}\\n\"); t = 0\n" \
+    small = "python3 -c 'import sys; sys.path.insert(0, \"/agent\"); import inside_ways; " \
+            "c = inside_ways.reach(\"connect\", \"tools.example:1009\"); c.settimeout(60); c.sendall(b\"{0}\\n\"); t = 0\n" \
             "while d := c.recv(1 << 20): t += len(d)\nprint(t)'"
     equal(world.sh(session, small.format(64 << 20)).strip(), str(64 << 20))
     before, descriptors = world.memory()
@@ -70,8 +70,8 @@ def test_a_stuck_reader_holds_little(suite):
     world = suite.main
     session = world.session_of("reach")
     before = world.memory()[0]
-    script = ("python3 -c 'import sys, time; sys.path.insert(0, \"/agent\"); import inside\n"
-              "cs = [inside.reach(\"connect\", \"tools.example:1009\") for _ in range(50)]\n"
+    script = ("python3 -c 'import sys, time; sys.path.insert(0, \"/agent\"); import inside_ways\n"
+              "cs = [inside_ways.reach(\"connect\", \"tools.example:1009\") for _ in range(50)]\n"
               "for c in cs: c.sendall(b\"100000000\\n\")\ntime.sleep(4)\nprint(len(cs))'")
     said, highest = while_watched(world, lambda: world.sh(session, script))
     equal(said.strip(), "50")
