@@ -266,14 +266,15 @@ static void wait_until_empty(int sessions) {
     if (events.fd >= 0) close(events.fd);
 }
 
-void csandbox_cgroup_leave(struct csandbox_keeper *keeper) {
+void csandbox_cgroup_leave(struct csandbox_keeper *keeper, bool ends_all) {
     char group[PATH_MAX], name[40];
     const int sessions = keeper->cgroup_fd;
     if (sessions < 0) return;
     CSANDBOX_AUTO_FD int own = open_given_group(group);
     if (own < 0) return;
     sessions_name(name, sizeof name, keeper->runtime_path);
-    if (remove_places(own, sessions, name)) return;
+    if (ends_all) csandbox_group_kill_all(sessions);
+    if (remove_places(own, sessions, name) || !ends_all) return;
     wait_until_empty(sessions);
     if (!remove_places(own, sessions, name))
         dprintf(2, "superserve-launcher: the control group %s is in use and stays\n", name);

@@ -155,10 +155,28 @@ void csandbox_group_close(struct csandbox_group *group) {
     }
 }
 
+// Calls `act` for each session's group.
+static void for_each(int cgroup_fd, void (*act)(int cgroup_fd, const char *session)) {
+    const int copy =
+        cgroup_fd < 0 ? -1 : openat(cgroup_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = copy >= 0 ? fdopendir(copy) : NULL;
+    if (directory == NULL) {
+        if (copy >= 0) close(copy);
+        return;
+    }
+    struct dirent *entry;
+    while ((entry = readdir(directory)) != NULL)
+        if (csandbox_session_valid(entry->d_name, strlen(entry->d_name)))
+            act(cgroup_fd, entry->d_name);
+    closedir(directory);
+}
+
 void csandbox_group_kill(int cgroup_fd, const char *session) {
     CSANDBOX_AUTO_FD int top = cgroup_fd < 0 ? -1 : open_directory(cgroup_fd, session);
     if (top >= 0) (void)csandbox_group_write(top, "cgroup.kill", "1");
 }
+
+void csandbox_group_kill_all(int cgroup_fd) { for_each(cgroup_fd, csandbox_group_kill); }
 
 // A session between two agents has an empty `agent`, which must stay: all of it goes, or nothing.
 static bool is_populated(int top) {
@@ -174,22 +192,6 @@ bool csandbox_group_remove(int cgroup_fd, const char *session) {
     (void)unlinkat(top, "agent", AT_REMOVEDIR);
     (void)unlinkat(top, "init", AT_REMOVEDIR);
     return unlinkat(cgroup_fd, session, AT_REMOVEDIR) == 0;
-}
-
-// Calls `act` for each session's group.
-static void for_each(int cgroup_fd, void (*act)(int cgroup_fd, const char *session)) {
-    const int copy =
-        cgroup_fd < 0 ? -1 : openat(cgroup_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *directory = copy >= 0 ? fdopendir(copy) : NULL;
-    if (directory == NULL) {
-        if (copy >= 0) close(copy);
-        return;
-    }
-    struct dirent *entry;
-    while ((entry = readdir(directory)) != NULL)
-        if (csandbox_session_valid(entry->d_name, strlen(entry->d_name)))
-            act(cgroup_fd, entry->d_name);
-    closedir(directory);
 }
 
 static bool (*is_busy)(const char *session); // of the sweep that runs

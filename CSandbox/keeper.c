@@ -218,7 +218,7 @@ static void kill_children(void) {
 }
 
 // Ends the launcher first: its inits become this process's children then, and are ended as such.
-static void end_everything(struct csandbox_keeper *keeper) {
+static void end_everything(struct csandbox_keeper *keeper, bool ends_all) {
     if (keeper->launcher > 0) {
         (void)kill(keeper->launcher, SIGKILL);
         (void)waitpid(keeper->launcher, NULL, 0);
@@ -243,7 +243,7 @@ static void end_everything(struct csandbox_keeper *keeper) {
         openat(keeper->runtime_fd, "s", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (sockets >= 0) csandbox_socket_sweep(sockets);
     csandbox_keeper_become_self(keeper);
-    csandbox_cgroup_leave(keeper);
+    csandbox_cgroup_leave(keeper, ends_all);
     csandbox_claim_release(keeper);
 }
 
@@ -316,6 +316,6 @@ int csandbox_keeper_main(int argc, char *const *argv) {
         (void)csandbox_service_notify("STOPPING=1\nSTATUS=Ending every session's processes\n");
         csandbox_keeper_record_stop(&keeper);
     }
-    end_everything(&keeper);
+    end_everything(&keeper, loop.stop);
     return status;
 }

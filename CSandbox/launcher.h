@@ -173,8 +173,9 @@ void csandbox_socket_sweep(int sockets_fd);
 void csandbox_cgroup_prepare(struct csandbox_keeper *_Nonnull keeper);
 // Moves the caller into the launcher's leaf. 0 or -errno.
 int csandbox_cgroup_enter_leaf(int cgroup_fd);
-// Gives everything back that `prepare` took, once no session lives.
-void csandbox_cgroup_leave(struct csandbox_keeper *_Nonnull keeper);
+// Gives everything back that `prepare` took, as far as no session lives in it. `ends_all`: first
+// ends those of a keeper that was killed, which are nobody's children.
+void csandbox_cgroup_leave(struct csandbox_keeper *_Nonnull keeper, bool ends_all);
 // `superserve-launcher release-groups`: takes the controllers back from every session's group, so
 // that a service manager may put a new keeper where the last one was.
 int csandbox_cgroup_release_main(void);
@@ -198,6 +199,7 @@ int csandbox_group_make(int cgroup_fd, const char *_Nonnull session,
 void csandbox_group_close(struct csandbox_group *_Nonnull group);
 // SIGKILL to every process in it, frozen ones too.
 void csandbox_group_kill(int cgroup_fd, const char *_Nonnull session);
+void csandbox_group_kill_all(int cgroup_fd);
 // False while a process is in it. Since Linux 6.18, one that has been waited for counts until it is
 // switched away for the last time: try again soon.
 bool csandbox_group_remove(int cgroup_fd, const char *_Nonnull session);

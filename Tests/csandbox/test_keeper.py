@@ -29,6 +29,21 @@ def test_sessions_outlive_the_keeper(world):
         session.spawn(fresh.launcher)
 
 
+def test_a_stop_ends_what_an_earlier_keeper_left(world):
+    """Sessions of a keeper that was killed are nobody's children; their groups are this one's."""
+    need_groups(world)
+    before = groups()
+    with own_world(world) as fresh:
+        session = fresh.prepare().spawn()
+        fresh.keeper.kill()
+        fresh.keeper.wait()
+        fresh.start_keeper()
+        assert session.alive()
+        fresh.stop_keeper()
+        wait_until(lambda: not session.alive())
+        assert groups() <= before
+
+
 def test_state_below_a_closed_directory(world):
     if not world.root:
         raise unittest.SkipTest("only root can serve what its service cannot reach")

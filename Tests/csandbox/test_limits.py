@@ -187,7 +187,8 @@ def test_a_group_goes_after_its_last_process(world):
         wait_until(lambda: not os.path.exists(group))
 
 
-def test_a_keeper_that_ends_waits_for_the_last_process(world):
+def test_a_keeper_that_ends_leaves_no_group(world):
+    """Whoever is in it."""
     need_groups(world)
     before = groups()
     with own_world(world) as fresh, lingering(group_of(fresh.prepare().spawn()), 0.5):
