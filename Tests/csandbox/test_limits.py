@@ -250,7 +250,8 @@ def test_wrong_arguments_of_quotas(world):
         (*good, "--bytes", "1 GiB"), (*good, "--bytes", "1GiB", "--files", "15"),
         (*good, "--bytes", "1GiB", "--files", "1GiB"), (*good, "--bytes", "1GiB", "--files", "4294967297"),
         (*good, "--bytes", "0", "--files", "100"), (*good, "--bytes", "1GiB", "more"), (*good, "--quota", "1GiB"),
-        ("--state-dir", "/" + "x" * 5000, "--bytes", "1GiB"), ("--state-dir", "/", "--sub-uid", "0:8", "--bytes", "1GiB"),
+        ("--state-dir", "/" + "x" * 5000, "--bytes", "1GiB"),
+        ("--state-dir", "/", "--sub-uid", "0:8", "--bytes", "1GiB"),
         ("--state-dir", "/", "--sub-uid", "4294967290:8", "--bytes", "1GiB"),
     ]:
         status, said = set_quotas(world, *arguments)
