@@ -252,6 +252,8 @@ def created(world, name):
 
 
 def test_root_takes_them_away(world):
+    session = limited(world, "freed", "disk: hard")
+    equal(world.ask(session, FILL).split()[:2], ["errno", str(errno.EDQUOT)])
     began = time.monotonic()
     status, said = set_quotas(world.state, "0", "--sub-uid", world.ids)
     equal(status, 0, said)
@@ -259,7 +261,7 @@ def test_root_takes_them_away(world):
     first, count = map(int, world.ids.split(":"))
     equal([limits_of(world.state, owner)[0] for owner in (first, first + count - 1)], [0, 0], "limits")
     refused(world, "late")
-    equal(world.ask(world.filler, "head -c 50000000 /dev/zero >big; stat -c %s big"), "50000000\n")
+    equal(world.ask(session, "head -c 50000000 /dev/zero >big; stat -c %s big"), "50000000\n")
 
 
 # --- other places -----------------------------------------------------------------------------------------------------
