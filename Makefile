@@ -126,6 +126,7 @@ deb:
 uninstall:
 	@rm -rf "$(libdir)" "$(sharedir)/superserve"
 	@rm -f "$(unitdir)"/superserve.target "$(unitdir)"/superserved.service "$(unitdir)"/superserve-launcher.service \
+	    "$(unitdir)"/superserve-quota.service \
 	    "$(DESTDIR)$(PREFIX)/lib/sysusers.d/superserve.conf" "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/superserve.conf"
 	@rm -f "$(bindir)/superserve" "$(bindir)/superserved" "$(bindir)/superserve-launcher" \
 	    "$(sharedir)"/man/man1/superserve.1* "$(sharedir)"/man/man1/superserved.1* \

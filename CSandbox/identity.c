@@ -79,6 +79,16 @@ static int subordinate_range(const char *path, const char *name, uid_t uid,
     return range->count > 0;
 }
 
+int csandbox_identity_subordinate(uid_t uid, struct csandbox_id_range *range,
+                                  struct csandbox_failure *failure) {
+    char name[64];
+    login_name(uid, name, sizeof name);
+    if (subordinate_range("/etc/subuid", name, uid, range) == 1) return 0;
+    return csandbox_fail(failure, "subordinate ids", ENOENT,
+                         "no line for user '%s' (%u) in /etc/subuid: name its ids with --sub-uid",
+                         name, uid);
+}
+
 static int resolve_plain(struct csandbox_identity *identity, struct csandbox_failure *failure) {
     identity->uid = geteuid();
     identity->gid = getegid();

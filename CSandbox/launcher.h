@@ -55,6 +55,9 @@ int csandbox_identity_resolve(struct csandbox_identity *_Nonnull identity,
 // "FIRST:COUNT"
 int csandbox_identity_parse_range(const char *_Nonnull text,
                                   struct csandbox_id_range *_Nonnull range);
+// What /etc/subuid gives `uid`.
+int csandbox_identity_subordinate(uid_t uid, struct csandbox_id_range *_Nonnull range,
+                                  struct csandbox_failure *_Nonnull failure);
 // Maps `0 service 1` and `1 first count` into the user namespace of `pid`.
 int csandbox_identity_map(const struct csandbox_identity *_Nonnull identity, pid_t pid,
                           struct csandbox_failure *_Nonnull failure);

@@ -1,5 +1,6 @@
 // Work on session trees, each in a forked helper: a slow disk or a huge tree never holds up the
 // loop.
+#include "quota.h"
 #include "serve.h"
 
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 struct result {
     struct csandbox_report report;
     uint64_t bytes, files;
+    struct csandbox_quota quota;
 };
 _Static_assert(sizeof(struct result) <= 4096, "a result is written in one piece");
 
@@ -61,6 +63,7 @@ static _Noreturn void work(int sessions_fd, int result_fd, uint16_t type, const 
     switch (type) {
     case CSANDBOX_LAUNCHER_PREPARE:
         code = csandbox_tree_prepare(3, session, block, &failure);
+        if (code == 0) csandbox_quota_own(3, session, block, &result.quota);
         break;
     case CSANDBOX_LAUNCHER_DESTROY: code = csandbox_tree_destroy(3, session, &failure); break;
     default:
@@ -152,6 +155,9 @@ bool csandbox_job_reaped(struct csandbox_server *server, pid_t pid, int status) 
         if (done.type == CSANDBOX_LAUNCHER_MEASURE) {
             csandbox_frame_u64(&server->writer, CSANDBOX_TAG_BYTES, result.bytes);
             csandbox_frame_u64(&server->writer, CSANDBOX_TAG_FILES, result.files);
+        } else if (done.type == CSANDBOX_LAUNCHER_PREPARE) {
+            csandbox_frame_u64(&server->writer, CSANDBOX_TAG_QUOTA_BYTES, result.quota.bytes);
+            csandbox_frame_u64(&server->writer, CSANDBOX_TAG_QUOTA_FILES, result.quota.files);
         }
         csandbox_answer(server, done.asker.connection);
     }

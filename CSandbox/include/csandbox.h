@@ -53,7 +53,9 @@ enum csandbox_frame_type {
                                    //   many id blocks there are, and whose sessions these are: a supervisor
                                    //   with another state directory must not ask for anything else; ENFORCED:
                                    //   limits that this host can enforce; DETAIL: why not all of them
-    CSANDBOX_LAUNCHER_PREPARE = 2, // {SESSION, BLOCK}: makes sessions/<SESSION>/{workspace,home}; fine if there
+    CSANDBOX_LAUNCHER_PREPARE = 2, // {SESSION, BLOCK} -> OK {QUOTA_BYTES, QUOTA_FILES}: makes
+                                   //   sessions/<SESSION>/{workspace,home}; fine if there. What the file system
+                                   //   lets the agent own there; launchers before that was looked at do not say
     CSANDBOX_LAUNCHER_SPAWN = 3,   // {SESSION, BLOCK, NONCE, SOURCE?, ROOT?, MOUNT*, LINGER?,
                                    //    LOOSEN*, NETWORK?, PORT*, LIMITS?}
                                    //   -> OK {PID, START_TIME, MEASURES, LANDLOCK, ENFORCED, DETAIL?}
@@ -146,6 +148,8 @@ enum csandbox_tag {
     CSANDBOX_TAG_LIMITS = 40,      // struct csandbox_limits
     CSANDBOX_TAG_ENFORCED = 41,    // u64, bits of enum csandbox_limit
     CSANDBOX_TAG_USAGE = 42,       // struct csandbox_usage
+    CSANDBOX_TAG_QUOTA_BYTES = 43, // u64, hard limit that is enforced; 0 = none
+    CSANDBOX_TAG_QUOTA_FILES = 44, // u64, the same
 };
 
 enum csandbox_signal_scope {

@@ -6,6 +6,8 @@ public struct WireLimits: Codable, Sendable, Hashable {
     public var set: [String: Int]
     /// The same as agent files write them: `memory 1GiB`.
     public var text: [String] = []
+    /// The wall of the file system, where it has one.
+    public var diskQuota: WireDiskQuota?
     /// Keys of limits that this host does not enforce.
     public var notEnforced: [String]
     /// Why, and what to do about it.
@@ -17,6 +19,18 @@ public struct WireLimits: Codable, Sendable, Hashable {
         self.set = set
         self.notEnforced = notEnforced
         self.note = note
+    }
+}
+
+/// What the file system lets a session own. 0: no limit.
+public struct WireDiskQuota: Codable, Sendable, Hashable {
+    public var bytes: Int64
+    /// Files and directories.
+    public var files: Int64
+
+    public init(bytes: Int64, files: Int64) {
+        self.bytes = bytes
+        self.files = files
     }
 }
 

@@ -113,8 +113,11 @@ actor LauncherHost: SandboxHost {
             if let process = try await find(session: plan.session) {
                 try await launcher.kill(process)
             }
-            try await launcher.prepare(session: plan.session, block: plan.block)
-            return try await launcher.spawn(plan)
+            let quota = try await launcher.prepare(session: plan.session, block: plan.block)
+            try plan.check(quota)
+            var started = try await launcher.spawn(plan)
+            started.quota = quota
+            return started
         }
     }
 

@@ -46,6 +46,8 @@ public struct SandboxPlan: Sendable, Hashable {
 
     /// What its agent may use; nil: no limit.
     public var limits: SandboxLimits?
+    /// It starts only where the file system limits what it stores.
+    public var needsDiskQuota = false
 
     /// TCP ports on which connections that leave the session are taken, beside those of proxy and
     /// names; nil: the session has no way out.
@@ -222,11 +224,12 @@ public final class Launcher: Sendable {
     }
 
     /// Makes the session's directories, owned by the ids of its block. Nothing happens where they
-    /// exist.
-    public func prepare(session: String, block: Int) async throws(SandboxError) {
+    /// exist. What the file system lets the session own there; nil where the launcher is of a
+    /// version that does not say.
+    public func prepare(session: String, block: Int) async throws(SandboxError) -> DiskQuota? {
         var fields = fields(session: session)
         fields.add(CSANDBOX_TAG_BLOCK, UInt64(block))
-        _ = try await ask(CSANDBOX_LAUNCHER_PREPARE, fields)
+        return DiskQuota(try await ask(CSANDBOX_LAUNCHER_PREPARE, fields))
     }
 
     /// Starts the session's sandbox; when this returns, its init listens on the control socket.

@@ -80,10 +80,15 @@ public struct LimitEnforcement: Codable, Sendable, Hashable {
 public struct StartedSandbox: Sendable, Hashable {
     public var process: ProcessIdentity
     public var enforcement: LimitEnforcement
+    /// Nil: not known.
+    public var quota: DiskQuota?
 
-    public init(process: ProcessIdentity, enforcement: LimitEnforcement) {
+    public init(
+        process: ProcessIdentity, enforcement: LimitEnforcement, quota: DiskQuota? = nil
+    ) {
         self.process = process
         self.enforcement = enforcement
+        self.quota = quota
     }
 }
 

@@ -22,8 +22,10 @@ public struct ResourceLimits: Codable, Sendable, Hashable {
     public var turnTime: Int?
     /// All turns of the session together.
     public var sessionTime: Int?
-    /// Bytes in workspace and home.
+    /// Bytes in workspace and home, watched.
     public var disk: Int?
+    /// The session starts only where the file system itself limits what it stores.
+    public var needsDiskQuota: Bool?
 
     /// No limit at all.
     public init() {}
@@ -58,12 +60,15 @@ public struct ResourceLimits: Codable, Sendable, Hashable {
         if isCeiling { turnTime = try inner.seconds("turn_time", in: Self.seconds) }
         sessionTime = try inner.seconds("session_time", in: Self.seconds)
         if try inner.string("disk") == "hard" {
-            throw inner.error(
-                "disk",
-                "must be a size: 'hard' would need project quotas, which are not set up by this version; a size is watched, and exceeded by a little (docs/operations.md)"
-            )
+            guard !isCeiling else {
+                throw inner.error(
+                    "disk",
+                    "must be a size: 'hard' belongs into an agent's file or 'default_limits'")
+            }
+            needsDiskQuota = true
+        } else {
+            disk = try inner.bytes("disk", in: Self.sizes)
         }
-        disk = try inner.bytes("disk", in: Self.sizes)
         if let memory, let memoryHigh, memoryHigh > memory {
             throw inner.error("memory_high", "is more than 'memory', so it would never hold")
         }
@@ -99,8 +104,12 @@ public struct ResourceLimits: Codable, Sendable, Hashable {
         -> ResourceLimits
     {
         var result = self
-        for (_, path) in Self.fields {
-            if result[keyPath: path] == nil { result[keyPath: path] = defaults[keyPath: path] }
+        // `hard` and a size are two answers to one question: of the defaults only one is missing.
+        if disk == nil, needsDiskQuota == nil { result.needsDiskQuota = defaults.needsDiskQuota }
+        for (key, path) in Self.fields {
+            if result[keyPath: path] == nil, key != "disk" || needsDiskQuota == nil {
+                result[keyPath: path] = defaults[keyPath: path]
+            }
             guard let most = ceiling?[keyPath: path] else { continue }
             result[keyPath: path] = min(result[keyPath: path] ?? most, most)
         }
@@ -147,9 +156,10 @@ public struct ResourceLimits: Codable, Sendable, Hashable {
 
     /// The limits that are set, as `key value`.
     public var descriptions: [String] {
-        Self.fields.compactMap { key, path in
+        let numbers = Self.fields.compactMap { key, path in
             self[keyPath: path].map { "\(key) \(Self.text(key, $0))" }
         }
+        return numbers + (needsDiskQuota == true ? ["disk hard"] : [])
     }
 
     /// Whether limits that cannot be enforced keep a session from starting.

@@ -37,4 +37,12 @@ import Testing
             enforcement: "best-effort", set: ["turn_time": 21600], notEnforced: [], note: nil)
         #expect(text(limits) == text(nil))
     }
+
+    @Test func aWallIsWorthALine() {
+        var limits = WireLimits(
+            enforcement: "best-effort", set: ["turn_time": 21600], notEnforced: [], note: nil)
+        limits.text = ["disk 2GiB (quota)"]
+        limits.diskQuota = WireDiskQuota(bytes: 2 << 30, files: 0)
+        #expect(text(limits).contains("Limits:       disk 2GiB (quota)\n"))
+    }
 }

@@ -141,11 +141,23 @@ def test_bad_limits_name_the_line(world):
     os.mkdir(project)
     for text, expected in ((" memory: -1", "superserve.yaml:5: 'memory' must be between"),
                            (" pids: 0", "superserve.yaml:5: 'pids' must be between"),
-                           (" disk: hard", "superserve.yaml:5: 'disk' must be a size: 'hard'"),
+                           (" disk: harder", "superserve.yaml:5: 'disk' must be a size"),
                            (" memory: 1GB", "superserve.yaml:5: 'memory' must be a size")):
         world.write(os.path.join(project, "superserve.yaml"), f"name: bad\n{EXEC}limits:\n{text}\n")
         done = world.cli("deploy", project)
         check(done.returncode != 0 and expected in done.stderr, done.stderr)
+
+
+def test_a_wall_for_the_disk_is_not_made_up(world):
+    """No quota is set for these ids; Tests/VM/quota.py has a file system that limits them."""
+    world.start()
+    world.agent("hard", EXEC + "limits: {disk: hard}")
+    answer = world.post("/v1/sessions", {"agent": "hard"})
+    equal((answer.status, answer.error["code"]), (500, "sandbox_failed"))
+    check("required and not possible here: disk: the file system" in answer.error["message"], answer.error)
+    check("superserve-launcher set-quotas" in answer.error["message"], answer.error)
+    equal(world.sessions(), [])
+    equal("disk_quota" in world.show(limited(world, "sized", "disk: 1GiB"))["limits"], False)
 
 
 def test_required_limits_refuse_where_there_are_none(world):

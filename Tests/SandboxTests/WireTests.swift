@@ -57,6 +57,25 @@ struct WireTests {
         for cut in 1..<16 { #expect(LogRecord.parse(Array(bytes[..<cut]), offset: 0) == nil) }
     }
 
+    /// A launcher of an earlier version says nothing about quotas, which is not the same as none.
+    @Test func quotasOfTheFileSystem() throws {
+        var fields = Fields()
+        #expect(DiskQuota(fields) == nil)
+        fields.add(CSANDBOX_TAG_QUOTA_BYTES, 0)
+        fields.add(CSANDBOX_TAG_QUOTA_FILES, 7)
+        let answer = try #require(Fields(fields.payload))
+        let none = try #require(DiskQuota(answer))
+        #expect(none == DiskQuota(bytes: 0, files: 7))
+        var plan = SandboxPlan(session: "a", block: 0, nonce: [], linger: 0)
+        try plan.check(nil)
+        plan.needsDiskQuota = true
+        for quota in [none, nil] {
+            let error = #expect(throws: SandboxError.self) { try plan.check(quota) }
+            #expect(error?.code == .refused && error?.stage == "limits")
+        }
+        try plan.check(DiskQuota(bytes: 1, files: 0))
+    }
+
     /// A hostile init can send anything: it is refused or read, never fatal.
     @Test func noiseIsHarmless() {
         var random = SystemRandomNumberGenerator()

@@ -66,6 +66,8 @@ final class TestHost: SandboxHost {
         var enforcement = LimitEnforcement(
             inForce: Set(SandboxLimits.Limit.allCases), note: nil)
         var usage = SandboxUsage()
+        /// What the file system lets each session own.
+        var quota: DiskQuota? = DiskQuota(bytes: 0, files: 0)
         /// Bytes of every session's tree.
         var bytes: UInt64 = 0
     }
@@ -79,12 +81,16 @@ final class TestHost: SandboxHost {
     func start(_ plan: SandboxPlan) async throws(SandboxError) -> StartedSandbox {
         let result: Result<StartedSandbox, SandboxError> = state.withLock { state in
             if let error = state.failStart { return .failure(error) }
+            do throws(SandboxError) { try plan.check(state.quota) } catch {
+                return .failure(error)
+            }
             state.nextPID += 1
             let process = ProcessIdentity(pid: state.nextPID, startTime: 7)
             state.boxes[plan.session] = Box(plan: plan, process: process)
             state.trees.insert(plan.session)
             return .success(
-                StartedSandbox(process: process, enforcement: state.enforcement))
+                StartedSandbox(
+                    process: process, enforcement: state.enforcement, quota: state.quota))
         }
         return try result.get()
     }

@@ -113,6 +113,52 @@ struct ResourceTests {
         }
     }
 
+    /// `hard` is a condition: a session starts where the file system has a wall, and shows it.
+    @Test func diskIsHard() async throws {
+        try await World.with("command: [x]\nlimits: {disk: hard}") { world, supervisor in
+            for (quota, cause) in [
+                (DiskQuota(bytes: 0, files: 0), "no quota for this session's ids"),
+                (DiskQuota(bytes: 0, files: 9), "no quota for this session's ids"),
+                (nil, "of an earlier version"),
+            ] {
+                world.host.state.withLock { $0.quota = quota }
+                let error = await #expect(throws: WireError.self) {
+                    try await supervisor.create(
+                        agent: "bot", idleTimeout: nil, caller: world.alice)
+                }
+                #expect(error?.code == .sandboxFailed)
+                let message = error?.message ?? ""
+                #expect(message.contains("limits: required and not possible here: disk:"))
+                #expect(message.contains(cause), "\(message)")
+            }
+            #expect(world.host.state.withLock { $0.boxes.isEmpty })
+            world.host.state.withLock { $0.quota = DiskQuota(bytes: 2 << 30, files: 1000) }
+            let record = try await supervisor.create(
+                agent: "bot", idleTimeout: nil, caller: world.alice)
+            let limits = try #require(try await supervisor.show(record.id).limits)
+            #expect(limits.text.last == "disk 2GiB and 1000 files (quota)")
+            #expect(!limits.text.contains("disk hard"))
+            #expect(limits.diskQuota == WireDiskQuota(bytes: 2 << 30, files: 1000))
+            #expect(limits.set["disk"] == nil && limits.notEnforced == [])
+        }
+    }
+
+    /// A wall is shown where nobody asked for it, and a watched size stays what it is.
+    @Test func aWallBesideAWatchedSize() async throws {
+        try await World.with("command: [x]\nlimits: {disk: 1GiB}") { world, supervisor in
+            world.host.state.withLock { $0.quota = DiskQuota(bytes: 3 << 20, files: 0) }
+            let record = try await supervisor.create(
+                agent: "bot", idleTimeout: nil, caller: world.alice)
+            let limits = try #require(try await supervisor.show(record.id).limits)
+            #expect(limits.text.suffix(2) == ["disk 1GiB", "disk 3MiB (quota)"])
+            #expect(limits.set["disk"] == 1 << 30)
+            world.host.state.withLock { $0.quota = nil }
+            let other = try await supervisor.create(
+                agent: "bot", idleTimeout: nil, caller: world.alice)
+            #expect(try await supervisor.show(other.id).limits?.diskQuota == nil)
+        }
+    }
+
     @Test func deployedAgentsStayBelowTheCeilings() throws {
         let config = try SupervisorConfig(
             yaml: "allowed_limits: {memory: 1GiB, turn_time: 1h}", file: "c")

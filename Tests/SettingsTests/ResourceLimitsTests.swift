@@ -1,3 +1,4 @@
+import Foundation
 import Settings
 import Testing
 
@@ -63,7 +64,8 @@ struct ResourceLimitsTests {
         ("session_cpu: -5s", "'session_cpu' must be a duration"),
         ("session_time: 9999d", "'session_time' must be between"),
         ("turn_time: 5m", "unknown key 'turn_time'"), ("memroy: 1GiB", "unknown key 'memroy'"),
-        ("disk: 10", "'disk' must be between"), ("disk: hard", "'disk' must be a size: 'hard'"),
+        ("disk: 10", "'disk' must be between"), ("disk: hardly", "'disk' must be a size"),
+        ("disk: [hard]", "'disk' must be text"),
         ("swap: -1", "'swap' must be between"),
     ])
     func mistakesNameTheLine(_ line: String, _ expected: String) {
@@ -109,6 +111,30 @@ struct ResourceLimitsTests {
         #expect(excess == ("memory", "3GiB", "2GiB"))
     }
 
+    /// A wall and a watched size answer one question: a default fills in for neither of them. A
+    /// ceiling is watched beside a wall.
+    @Test func aWallForTheDisk() throws {
+        let hard = try agent("  disk: hard")
+        let sized = try agent("  disk: 2GiB")
+        let silent = try agent("  pids: 5")
+        #expect(hard.needsDiskQuota == true && hard.disk == nil)
+        #expect(hard.descriptions == ["disk hard"])
+        #expect(hard.completed(by: sized, within: nil).descriptions == ["disk hard"])
+        #expect(
+            hard.completed(by: silent, within: sized).descriptions.suffix(2)
+                == ["disk 2GiB", "disk hard"])
+        #expect(sized.completed(by: hard, within: nil).descriptions == ["disk 2GiB"])
+        #expect(silent.completed(by: hard, within: nil).descriptions == ["pids 5", "disk hard"])
+        #expect(hard.excess(over: sized) == nil)
+    }
+
+    /// What was stored before there were walls.
+    @Test func earlierRecordsAreRead() throws {
+        let old = try JSONDecoder().decode(
+            ResourceLimits.self, from: Data(#"{"disk":1048576,"pids":9}"#.utf8))
+        #expect(old.descriptions == ["pids 9", "disk 1MiB"])
+    }
+
     /// Swap is not taken for granted, and an upper mark is not above a ceiling.
     @Test func swapAndHighFollowMemory() throws {
         var ceiling = ResourceLimits()
@@ -129,6 +155,7 @@ struct ResourceLimitsTests {
         ("default_limits:\n  pids: 0", "c:2: 'pids' must be between 2"),
         ("allowed_limits:\n  turn_time: 0", "c:2: 'turn_time' must be between 1"),
         ("default_limits:\n  turn_time: 5", "c:2: unknown key 'turn_time'"),
+        ("allowed_limits:\n  disk: hard", "c:2: 'disk' must be a size: 'hard' belongs into"),
     ])
     func mistakesInTheConfiguration(_ text: String, _ expected: String) {
         let error = #expect(throws: SettingsError.self) {

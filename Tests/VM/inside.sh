@@ -56,6 +56,7 @@ suite "conversation, user's service" 300 su --login "$account" --command \
 if wanted "conversation, root"; then counted "conversation, root" root_service; fi
 # Each limit for real; its own units, whose groups nobody else is in.
 suite limits 900 python3 -u Tests/VM/limits.py
+suite quota 900 python3 -u Tests/VM/quota.py
 # Minutes each on an emulated processor, and about resources more than about the kernel.
 some=(-x test_confinement.test_limits -x hostile_trees -x throughput -x temporary_space -x fork_away
     -k test_limits. -k test_isolation -k test_confinement -k test_measures -k group -k adopted -k outlive)

@@ -54,6 +54,8 @@ make_payload() {
             die "the launcher with the tests' switch could not be compiled"
     fi
     cp -R "$repository/config/agents" "$tree/share/superserve/agents"
+    mkdir "$tree/config"
+    cp -R "$repository/config/systemd" "$tree/config/"
     cp -R "$repository/scripts/lib" "$repository/scripts/leak-check" "$tree/scripts/"
     # Tests compare the programs with their documents and sources.
     cp -R "$repository/Tests" "$repository/CSandbox" "$repository/docs" "$repository/Sources" "$tree/"

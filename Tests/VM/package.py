@@ -28,6 +28,7 @@ from harness import Connection, Stream, check, equal, eventually  # noqa: E402
 RUNTIME, STATE = "/run/superserve", "/var/lib/superserve"
 SOCKET = f"{RUNTIME}/superserved.sock"
 LAUNCHER, SUPERVISOR = "superserve-launcher.service", "superserved.service"
+QUOTA = "superserve-quota.service"
 CONFIG, AGENTS = "/etc/superserve/superserved.yaml", "/etc/superserve/agents"
 MEMBER, STRANGER = "alice", "bob"
 NOTES = "/var/lib/package-test.json"  # from the first start to the second
@@ -469,7 +470,7 @@ class Package:
         print(f"     {entries[-1]['MESSAGE']}")
 
     def exposure_of_the_units(self):
-        for unit, most in ((SUPERVISOR, 2.5), (LAUNCHER, None)):
+        for unit, most in ((SUPERVISOR, 2.5), (QUOTA, 2.5), (LAUNCHER, None)):
             said = run("systemd-analyze", "security", "--no-pager", unit)
             level = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
             check(level, said[-500:])
@@ -484,6 +485,15 @@ class Package:
         print("".join(f"     {line[1:].rstrip()}\n" for line in reasons.splitlines()), end="")
         for word in ("NoNewPrivileges", "SystemCallFilter", "ProtectKernelTunables", "PrivateUsers", "ProtectHome"):
             check(word in reasons, f"{word} has no reason")
+
+    def quotas_are_not_set_unless_somebody_says_so(self):
+        """Nor does the unit claim what this disk has not (Tests/VM/quota.py has one with quotas)."""
+        equal((show(QUOTA, "UnitFileState"), show(QUOTA, "ActiveState")), ("disabled", "inactive"), QUOTA)
+        fails("systemctl", "start", QUOTA)
+        said = run("journalctl", "--no-pager", "-u", QUOTA)
+        check(f"no user quotas on the file system of {STATE}" in said, said)
+        print("     " + said[said.index("superserve-launcher: "):].split("\n")[0])
+        run("systemctl", "reset-failed", QUOTA)
 
     def a_unit_without_notify_socket_is_no_difference(self):
         """Programs that are started by hand still say that they are ready on their own descriptor."""
@@ -569,7 +579,8 @@ class Package:
             self.reload_takes_what_is_right, self.reload_refuses_what_is_wrong,
             self.reload_refuses_an_agent_that_is_wrong, self.reload_by_signal, self.a_wrong_configuration_is_no_start,
             self.a_session_reaches_what_it_may, self.a_master_key_from_systemd, self.journal_has_the_fields,
-            self.exposure_of_the_units, self.the_launchers_exposure_has_reasons,
+            self.quotas_are_not_set_unless_somebody_says_so, self.exposure_of_the_units,
+            self.the_launchers_exposure_has_reasons,
             self.a_unit_without_notify_socket_is_no_difference, self.monitor_by_the_document, self.nothing_has_failed,
             self.a_turn_runs_when_the_machine_goes_down,
         ]

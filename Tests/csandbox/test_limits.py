@@ -208,6 +208,57 @@ def test_kill_reaches_a_frozen_session(world):
         wait_until(lambda: not os.path.exists(group))
 
 
+def set_quotas(world, *arguments):
+    """(exit status, what it says)"""
+    done = subprocess.run([world.program, "set-quotas", *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_what_the_file_system_lets_an_agent_own(world):
+    """Nothing is set for these ids, whatever the file system has; Tests/VM/quota.py has one that limits them."""
+    session = world.prepare()
+    answer = dict(world.launcher.ask(wire.PREPARE, ("SESSION", session.id), ("BLOCK", session.block)))
+    assert (answer["QUOTA_BYTES"], answer["QUOTA_FILES"]) == (0, 0), answer
+    session.spawn()  # the helper's ids are its own
+    session.end()
+
+
+def test_quotas_where_there_are_none(world):
+    ids = ("--sub-uid", "1900000001:65536")
+    # A file system that never has any, with every right and without.
+    status, said = set_quotas(world, "--state-dir", "/proc/self", "--bytes", "1GiB", *ids)
+    assert status == 1 and "no user quotas on the file system of /proc/self" in said and "tune2fs" in said, said
+    status, said = set_quotas(world, "--state-dir", "/proc/self", "--bytes", "0", *ids)
+    assert status == 1 and "no user quotas" in said, said
+    status, said = set_quotas(world, "--state-dir", "/no/such/place", "--bytes", "1GiB", *ids)
+    assert status == 1 and "/no/such/place: No such file" in said, said
+    status, said = set_quotas(world, "--state-dir", "/", "--bytes", "1GiB")
+    assert status == 1 and "belongs to root: name the sessions' ids with --sub-uid" in said, said
+    status, said = set_quotas(world, "--state-dir", "/", "--bytes", "1GiB", "--sub-uid", "5000000:3")
+    assert status == 1 and "fewer than 4 ids" in said, said
+    if os.geteuid() == 0:
+        os.chown(world.make_directory("strange"), 4000000000, -1)
+        status, said = set_quotas(world, "--state-dir", os.path.join(world.base, "strange"), "--bytes", "1GiB")
+        assert status == 1 and "(4000000000) in /etc/subuid: name its ids with --sub-uid" in said, said
+
+
+def test_wrong_arguments_of_quotas(world):
+    good = ("--state-dir", "/", "--sub-uid", "5000000:8")
+    for arguments in [
+        good, ("--bytes", "1GiB"), (*good, "--bytes"), (*good, "--bytes", ""), (*good, "--bytes", "-1"),
+        (*good, "--bytes", "1GB"), (*good, "--bytes", "1023KiB"), (*good, "--bytes", "1025TiB"),
+        (*good, "--bytes", "99999999999999999999"), (*good, "--bytes", "99999999999TiB"), (*good, "--bytes", "0x10"),
+        (*good, "--bytes", "1 GiB"), (*good, "--bytes", "1GiB", "--files", "15"),
+        (*good, "--bytes", "1GiB", "--files", "1GiB"), (*good, "--bytes", "1GiB", "--files", "4294967297"),
+        (*good, "--bytes", "0", "--files", "100"), (*good, "--bytes", "1GiB", "more"), (*good, "--quota", "1GiB"),
+        ("--state-dir", "/" + "x" * 5000, "--bytes", "1GiB"),
+        ("--state-dir", "/", "--sub-uid", "0:8", "--bytes", "1GiB"),
+        ("--state-dir", "/", "--sub-uid", "4294967290:8", "--bytes", "1GiB"),
+    ]:
+        status, said = set_quotas(world, *arguments)
+        assert status == 2 and said.startswith("superserve-launcher: options: "), (arguments, status, said)
+
+
 def test_nothing_is_left(world):
     before = groups()
     with own_world(world) as fresh, fresh.session(limits=wire.limits(pids=64)) as session:

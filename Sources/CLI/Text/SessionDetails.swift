@@ -35,7 +35,8 @@ struct SessionDetails {
 
     /// Nothing where nothing is limited but the time of a turn, which every agent has.
     private var limitFields: [(String, String)] {
-        guard let limits = session.limits, limits.set.keys.contains(where: { $0 != "turn_time" })
+        guard let limits = session.limits,
+            limits.diskQuota != nil || limits.set.keys.contains(where: { $0 != "turn_time" })
         else { return [] }
         var fields = [("Limits", CellText.clean(limits.text.joined(separator: ", ")))]
         if let used = limits.used { fields.append(("Used", text(used))) }

@@ -213,6 +213,14 @@ enum ResourceCause: Sendable {
     }
 }
 
+extension DiskQuota {
+    /// `disk 2GiB (quota)`: as limits are shown.
+    fileprivate var text: String {
+        let size = ResourceLimits.text("disk", Int(clamping: bytes))
+        return "disk \(size)\(files > 0 ? " and \(files) files" : "") (quota)"
+    }
+}
+
 extension ResourceState {
     /// Takes over how much processor time this sandbox has used.
     mutating func see(_ usage: SandboxUsage) {
@@ -230,6 +238,12 @@ extension ResourceState {
             enforcement: enforcement.rawValue, set: set, notEnforced: missing,
             note: missing.isEmpty ? nil : self.enforcement.note)
         wire.text = limits.descriptions
+        if let quota, quota.bytes > 0 {
+            wire.diskQuota = WireDiskQuota(
+                bytes: Int64(clamping: quota.bytes), files: Int64(clamping: quota.files))
+            wire.text.removeAll { $0 == "disk hard" }
+            wire.text.append(quota.text)
+        }
         wire.used = WireUsage(
             cpuMs: Int64(clamping: state.cpu / 1000), turnsMs: turnsTime,
             memory: usage.memory.map(Int64.init(clamping:)),

@@ -43,6 +43,7 @@ extension SessionDriver {
             try context.limits.ceilings.apply(to: &plan, agent: agent)
             let limits = resourceLimits
             plan.limits = limits.sandboxLimits(context.limits.enforcement)
+            plan.needsDiskQuota = limits.needsDiskQuota == true
             plan.egressPorts = egressPorts
             box.egressPorts = plan.egressPorts
             let started = try await context.host.start(plan)
@@ -50,7 +51,7 @@ extension SessionDriver {
             let process = started.process
             box.process = process
             var resources = box.resources ?? ResourceState()
-            resources.began(limits, started.enforcement)
+            resources.began(limits, started)
             box.resources = resources
             box.bootID = context.clock.boot.bootID
             box.logOffset = 0

@@ -6,6 +6,8 @@ public struct ResourceState: Codable, Sendable, Hashable {
     /// What its newest sandbox was started with.
     public var limits = ResourceLimits()
     public var enforcement = LimitEnforcement(inForce: [], note: nil)
+    /// What the file system let it own then; nil where that was not known.
+    public var quota: DiskQuota?
     /// Microseconds of processor time of earlier sandboxes, and of this one as it was last seen.
     public var cpuBefore: UInt64 = 0
     public var cpuSeen: UInt64 = 0
@@ -27,9 +29,10 @@ public struct ResourceState: Codable, Sendable, Hashable {
     public var cpu: UInt64 { cpuBefore + cpuSeen }
 
     /// A new sandbox counts from zero.
-    mutating func began(_ limits: ResourceLimits, _ enforcement: LimitEnforcement) {
+    mutating func began(_ limits: ResourceLimits, _ started: StartedSandbox) {
         self.limits = limits
-        self.enforcement = enforcement
+        enforcement = started.enforcement
+        quota = started.quota
         cpuBefore += cpuSeen
         cpuSeen = 0
         oomKills = 0
