@@ -206,6 +206,7 @@ void csandbox_cgroup_prepare(struct csandbox_keeper *keeper) {
     const int sessions = own < 0 ? own : make_places(own, keeper);
     keeper->cgroup_fd = sessions < 0 ? -1 : sessions;
     if (sessions >= 0) {
+        csandbox_group_end_torn(sessions);
         enable(keeper, own, sessions, group);
     } else if (own < 0) {
         (void)snprintf(keeper->cgroup_note, sizeof keeper->cgroup_note,

@@ -229,3 +229,14 @@ static void restore(int cgroup_fd, const char *session) {
 }
 
 void csandbox_group_restore(int cgroup_fd) { for_each(cgroup_fd, restore); }
+
+// A service manager removes empty groups below a unit whose main process has died, and so that of
+// an agent between two of its processes. Init has that one open and can start none any more; it is
+// ended, and the session's next agent gets a new one.
+static void end_torn(int cgroup_fd, const char *session) {
+    CSANDBOX_AUTO_FD int top = open_directory(cgroup_fd, session);
+    if (top >= 0 && faccessat(top, "agent", F_OK, 0) < 0 && errno == ENOENT)
+        csandbox_group_kill(cgroup_fd, session);
+}
+
+void csandbox_group_end_torn(int cgroup_fd) { for_each(cgroup_fd, end_torn); }

@@ -211,6 +211,8 @@ bool csandbox_group_remove(int cgroup_fd, const char *_Nonnull session);
 bool csandbox_group_sweep(int cgroup_fd, bool (*_Nullable busy)(const char *_Nonnull session));
 // Writes the limits of every group again: the kernel forgets them when controllers are taken back.
 void csandbox_group_restore(int cgroup_fd);
+// Ends every session that has lost the group of its agents, while no launcher runs.
+void csandbox_group_end_torn(int cgroup_fd);
 void csandbox_group_usage(int cgroup_fd, const char *_Nonnull session,
                           struct csandbox_usage *_Nonnull usage);
 

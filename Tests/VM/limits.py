@@ -256,6 +256,8 @@ def test_disk(world):
 
 
 def test_a_killed_keeper_comes_back_with_every_limit(world):
+    idle = limited(world, "idle", "memory: 64MiB")  # no process of its agent runs between turns
+    world.ask(idle, "echo kept >file")
     session = limited(world, "survivor", "memory: 96MiB, pids: 40, cpu: 0.5, cpu_weight: 30")
     init = init_of(world, session)
     stream = world.send(session, "echo up; for i in $(seq 100); do sleep 0.2; done; echo still")
@@ -285,6 +287,8 @@ def test_a_killed_keeper_comes_back_with_every_limit(world):
     last = list(stream)[-2:]
     equal((last[0].get("content"), last[1]["type"]), ("still\n", "run.completed"), last)
     equal(world.ask(limited(world, "after", "memory: 64MiB"), "echo new"), "new\n")
+    equal(world.ask(idle, "cat file"), "kept\n", "a session that was idle")
+    equal(read(world, idle, "agent", "memory.max"), str(64 * MEBI), "its limit")
 
 
 def test_a_killed_launcher_changes_nothing(world):

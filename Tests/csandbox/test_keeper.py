@@ -44,6 +44,23 @@ def test_a_stop_ends_what_an_earlier_keeper_left(world):
         assert groups() <= before
 
 
+def test_a_session_without_its_agents_group_is_ended(world):
+    """As systemd leaves an idle one behind, when the keeper was killed."""
+    need_groups(world)
+    with own_world(world) as fresh:
+        torn, whole = fresh.prepare().spawn(), fresh.prepare().spawn()
+        fresh.keeper.kill()
+        fresh.keeper.wait()
+        group = group_of(torn)
+        os.rmdir(os.path.join(group, "agent"))
+        fresh.start_keeper()
+        fresh.launcher = fresh.connect()
+        wait_until(lambda: not torn.alive() and not os.path.exists(group))
+        assert whole.alive()
+        torn.spawn(fresh.launcher)
+        assert torn.connect().run(1, ["true"], ENV)[0][0] == 0
+
+
 def test_state_below_a_closed_directory(world):
     if not world.root:
         raise unittest.SkipTest("only root can serve what its service cannot reach")
